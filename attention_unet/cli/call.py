@@ -3,7 +3,7 @@
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,18 +138,14 @@ def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> st
     return text
 
 
-def wants_jobs(options: Namespace, others: Iterable[str] = ()) -> bool:
-    """Return whether a call wants several processes.
-
-    Args:
-        options: of the call.
-        others: options of this call that exclude ``--jobs``.
+def wants_jobs(options: Namespace, others: Sequence[str] = ()) -> bool:
+    """Return whether a call wants several processes. ``others`` are its options that exclude ``--jobs``.
 
     Raises:
-        ConfigError: if it wants less than one, or another option excludes them.
+        ConfigError: if ``--jobs`` is less than 1, or is excluded.
     """
     if options.jobs < 1:
         raise ConfigError(f"--jobs is {options.jobs}: expected 1 or more")
-    if options.jobs > 1 and (excluding := list(others)):
-        raise ConfigError(f"--jobs and {excluding[0]}: expected one of them")
+    if options.jobs > 1 and others:
+        raise ConfigError(f"--jobs and {others[0]}: expected one of them")
     return bool(options.jobs > 1)

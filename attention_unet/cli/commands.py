@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +73,9 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
             print_trial(trial, config.training.budget_minutes, planned.plan.region_mm is not None, tables)
     if options.json:
         plan, step = planned and planned.plan.to_json(), trial and dataclasses.asdict(trial)
-        print(json.dumps({**inspection.to_json(), "plan": plan, "step": step}, indent=2))
+        cases = [fact.to_json() for fact in inspection.facts]
+        found = {"cases": cases, "problems": inspection.problems, "warnings": inspection.warnings}
+        print(json.dumps({**found, "plan": plan, "step": step}, indent=2))
     return code
 
 
@@ -120,8 +121,8 @@ def _predict(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError("--participant is given without --bids-suffix: expected both")
     if options.held_out_of and options.recursive:
         raise ConfigError("--held-out-of is given with --recursive: expected one of them")
-    if options.memory_gb is not None and not 0 < options.memory_gb < math.inf:
-        raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0")
+    if options.memory_gb is not None and not 0 < options.memory_gb < 1e9:
+        raise ConfigError(f"--memory-gb is {options.memory_gb}: expected more than 0 and less than 1e9")
     if len(options.input) > 1:
         raise ConfigError(f"--input is given {len(options.input)} times: name one scan, or a folder of them")
     settings = Settings(

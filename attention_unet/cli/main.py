@@ -20,7 +20,7 @@ log = logging.getLogger("attention_unet")
 
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 BROKEN_PIPE = 141  # exit code in a shell of a program whose reader has ended
-GOES_ON = {  # how a command that was stopped goes on
+HOW_TO_RESUME = {  # after a command was stopped
     "predict": ": the same command with --resume predicts the rest",
     "cross-validate": ": the same command goes on",
     "study": ": the same command goes on",
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         stopped = error.exit_code > 128  # by the user, who made no mistake
         line, style = (f"{error}", "") if stopped else (f"error: {error}", "red")
-        SCREEN.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        SCREEN.print(line, style=style, soft_wrap=True)
         return error.exit_code
     except BrokenPipeError:
         return BROKEN_PIPE
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory: close other programs, or use a larger machine")
     except KeyboardInterrupt:
-        SCREEN.print(f"stopped{GOES_ON.get((arguments or [''])[0], '')}", highlight=False)
+        SCREEN.print(f"stopped{HOW_TO_RESUME.get((arguments or [''])[0], '')}")
         return 130
     finally:
         for each, handler in before.items():
@@ -86,7 +86,7 @@ def _drop_what_cannot_be_written() -> None:
 
 
 def _fail(text: str) -> int:
-    SCREEN.print(f"error: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+    SCREEN.print(f"error: {text}", style="red", soft_wrap=True)
     return UserError.exit_code
 
 

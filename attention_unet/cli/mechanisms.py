@@ -55,7 +55,7 @@ def attention(options: Namespace, parser: ArgumentParser) -> int:
         raise ConfigError(f"--grid is {options.grid}: one map of features takes {gib:.3g} GiB ({error})") from error
     console = table_console()
     for name, kind in known.items():
-        console.print(f"{name}: {inspect.getdoc(kind)}\n", highlight=False, soft_wrap=True)
+        console.print(f"{name}: {inspect.getdoc(kind)}\n", soft_wrap=True)
         print_options(name, list(options_of(kind).values()), console)
     print_costs(costs, yardstick, console)
     log.info(

@@ -98,9 +98,7 @@ def predict(parser: ArgumentParser) -> None:
     add_flag(parser, "--dicom-seg", "also write a DICOM segmentation of DICOM series")
     parser.add_argument("--codes", help="CSV file of the codes of classes for --dicom-seg")
     parser.add_argument(
-        "--missing",
-        action="append",
-        help="name of a channel that scans lack; for models trained with augmentation.drop_channel",
+        "--missing", action="append", help="channel that scans lack; for models trained with augmentation.drop_channel"
     )
     parser.add_argument("--channel", type=int | None, help="which volume to take of files with several, from 0")
     parser.add_argument(
@@ -108,9 +106,7 @@ def predict(parser: ArgumentParser) -> None:
         type=float,
         help="share of a window that the next one covers again (default: as chosen on held-out cases in training)",
     )
-    add_flag(
-        parser, "--whole-scan", "predict all of a scan, not only the part where the model's locator finds structures"
-    )
+    add_flag(parser, "--whole-scan", "predict the whole scan, not only the part in which the locator finds structures")
     add_flag(parser, "--tta", "test-time augmentation: average over flips along the axes that training flipped")
     parser.add_argument(
         "--memory-gb",
@@ -135,9 +131,7 @@ def evaluate(parser: ArgumentParser) -> None:
     parser.add_argument("-r", "--references", required=True, help="true label maps: folder, or BIDS dataset")
     parser.add_argument("-o", "--output", required=True, help="folder for metrics.csv and summary.json")
     parser.add_argument("--held-out-of", help="only the cases that this run did not train on")
-    add_flag(
-        parser, "--predicted-only", "only cases with a prediction (default: cases without one are scored as empty)"
-    )
+    add_flag(parser, "--predicted-only", "only cases with a prediction (default: the others are scored as empty)")
     add_flag(parser, "--components", "also count components, such as lesions: found, missed, false")
     parser.add_argument("--tolerance-mm", type=float, default=1.0, help="tolerance of the normalised surface Dice")
     parser.add_argument("--subjects", help="CSV file with the columns case and subject, for intervals over subjects")
@@ -159,9 +153,7 @@ def explain(parser: ArgumentParser) -> None:
     """Check on held-out scans of a run whether it uses its attention, beside controls."""
     parser.add_argument("run", help="folder of a run; its held-out cases are predicted first")
     parser.add_argument("--second", help="run of the same training with another seed, to compare maps")
-    parser.add_argument(
-        "--cases", type=int, default=8, help="number of cases to check, equally spaced from the worst to the best"
-    )
+    parser.add_argument("--cases", type=int, default=8, help="cases to check, evenly spaced from the worst to the best")
     parser.add_argument("--root", help="folder of its dataset (default: the one of its training)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
@@ -177,9 +169,7 @@ def study(parser: ArgumentParser) -> None:
     parser.add_argument("--only", type=int | None, help="number of the one training to run, from 0, as in --list")
     parser.add_argument("--jobs", type=int, default=1, help=f"{JOBS}: a training each")
     add_flag(parser, "--report", "train nothing; write the verdicts on what is finished")
-    parser.add_argument(
-        "--maps", type=int | None, help="check attention maps of each arm on so many cases, then report"
-    )
+    parser.add_argument("--maps", type=int | None, help="check attention maps of each arm on so many cases and report")
     parser.add_argument("--amend", help="why the study changed after it was recorded; it is reported")
 
 
@@ -231,9 +221,7 @@ def phantom(parser: ArgumentParser) -> None:
 
 def attention(parser: ArgumentParser) -> None:
     """List the attention mechanisms, explain their options, and measure the cost of each."""
-    parser.add_argument(
-        "mechanisms", nargs="*", help="names to explain, or specifications to measure (default: all names)"
-    )
+    parser.add_argument("mechanisms", nargs="*", help="names to explain, or specifications to measure (default: all)")
     parser.add_argument("--channels", type=int, default=64, help="channels of the features")
     parser.add_argument("--grid", default="56,56", help="voxels along each axis of the features: 2 or 3 numbers")
     parser.add_argument("--init", type=Literal["open", "paper"], default="open", help="start open, or as published")

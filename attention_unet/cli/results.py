@@ -36,8 +36,7 @@ def evaluate(options: Namespace, parser: ArgumentParser) -> int:
 
 def report(options: Namespace, parser: ArgumentParser) -> int:
     """Write the report of an evaluation or a run."""
-    from attention_unet.evaluation.evaluated_files import read_evaluated_files
-    from attention_unet.evaluation.result_files import SCORED
+    from attention_unet.evaluation.evaluated_files import SCORED, read_evaluated_files
     from attention_unet.files.atomic import check_replaceable, check_writable
     from attention_unet.files.run_folder import CONFIG, REPORT
     from attention_unet.report.report import MARK, write_report
@@ -81,12 +80,12 @@ def _evaluate_run(run: Path, root: str | None, device: str) -> tuple[Path | None
     Returns:
         Folder of the evaluation; and the reason by case, for cases that failed.
     """
-    from attention_unet.evaluation.result_files import SCORED
+    from attention_unet.evaluation.evaluated_files import SCORED
     from attention_unet.files.run_folder import HELD_OUT
     from attention_unet.machine.devices import choose_device
     from attention_unet.training.held_out import evaluate_held_out
 
-    choose_device(device)  # a mistake in the call ends it; a dataset that went since leaves a page to write
+    choose_device(device)  # an unknown device is an error; without the dataset, the page is still written
     try:
         return evaluate_held_out(run, root, device)
     except (ConfigError, DataError, ModelError) as error:

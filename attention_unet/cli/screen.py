@@ -16,13 +16,21 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print a log record on one line."""
         level = "warning: " if record.levelno == logging.WARNING else ""
-        SCREEN.print(f"{level}{self.format(record)}", markup=False, highlight=False, soft_wrap=True)
+        SCREEN.print(f"{level}{self.format(record)}", soft_wrap=True)
+
+
+class _TableConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """Let ``main`` end the command. By default rich ends the process with exit code 1."""
+        raise BrokenPipeError
 
 
 def table_console(quiet: bool = False) -> Console:
-    """Return a console on the standard output: 100 columns wide without a terminal. Names are not read as markup."""
-    console = Console(markup=False, quiet=quiet)
-    return console if console.is_terminal else Console(width=100, markup=False, quiet=quiet)
+    """Return a console on the standard output: 100 columns wide without a terminal. Names are printed as they are."""
+    console = _TableConsole(markup=False, emoji=False, highlight=False, quiet=quiet)
+    if not console.is_terminal:
+        console.width = 100
+    return console
 
 
 def report_failures(failed: Mapping[str, str]) -> int:

@@ -4,6 +4,7 @@ import logging
 import shlex
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from attention_unet.errors import ConfigError, plural
 from attention_unet.machine.progress import format_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from attention_unet.study.design import Study
     from attention_unet.study.registration import Registration
 
@@ -75,7 +74,7 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
         code = run_jobs({cells[i].name: [*call, "--only", str(i)] for i in left}, options.jobs) if left else 0
         if still := sum(not finished_record(registration, cells[number], folder) for number in left):
             log.info("%s left: repeat the command", plural(still, "training"))
-            if code == 1:  # those left have no result
+            if code == 1:  # the trainings that are left ended without a result
                 _report(filled, registration, folder)
             return code
     failed = 0
@@ -86,7 +85,7 @@ def study(options: Namespace, parser: ArgumentParser) -> int:
     return 1 if failed else 0
 
 
-def _run(study: "Study", registration: "Registration", folder: Path, wanted: "Sequence[int]") -> int:
+def _run(study: "Study", registration: "Registration", folder: Path, wanted: Sequence[int]) -> int:
     """Run trainings that are not finished. Return the number of those without a result.
 
     With several, one that another process has is left to it, and one without a result stops no other.

@@ -30,16 +30,16 @@ def print_inspection(dataset: Dataset, inspection: Inspection, console: Console)
     """Print numbers of cases, sizes, intensities and classes."""
     facts = inspection.facts
     cases = plural(len(facts) + len(inspection.problems), "case")
-    console.print(f"{dataset.root}: {cases}, {len(facts)} can be trained on", highlight=False)
+    console.print(f"{dataset.root}: {cases}, {len(facts)} can be trained on")
     if not facts:
         return
     sizes = Table(title="sizes, on patient axes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("axis", "voxels, smallest", "median", "largest", "voxel mm, smallest", "median", "largest"):
         sizes.add_column(heading, justify="left" if heading == "axis" else "right")
     extents = [fact.extent for fact in facts]
-    measured = sizes_of(extents, stack_of(extents))
+    grids, spacings_mm = sizes_of(extents, stack_of(extents))
     for axis, name in enumerate(AXES):
-        voxels, mm = measured.grids[:, axis], measured.spacings_mm[:, axis]
+        voxels, mm = grids[:, axis], spacings_mm[:, axis]
         sizes.add_row(
             name,
             *(f"{v:.0f}" for v in (voxels.min(), np.median(voxels), voxels.max())),
@@ -47,9 +47,7 @@ def print_inspection(dataset: Dataset, inspection: Inspection, console: Console)
         )
     console.print(sizes)
     stored = Counter(fact.orientation for fact in facts)
-    console.print(
-        "stored as " + ", ".join(f"{code} ({count})" for code, count in stored.most_common()), highlight=False
-    )
+    console.print("stored as " + ", ".join(f"{code} ({count})" for code, count in stored.most_common()))
 
     values = Table(title="values, median over cases", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("channel", "minimum", "1 %", "median", "99 %", "maximum"):
@@ -74,11 +72,10 @@ def print_inspection(dataset: Dataset, inspection: Inspection, console: Console)
     if min(annotated) < 1:
         console.print(
             f"annotated: {100 * np.mean(annotated):.3g} % of the voxels ({100 * min(annotated):.3g} % to "
-            f"{100 * max(annotated):.3g} % of a case); the others are ignored",
-            highlight=False,
+            f"{100 * max(annotated):.3g} % of a case); the others are ignored"
         )
     for name, count in Counter(name for fact in facts for name in fact.unannotated).items():
-        console.print(f"not annotated: {name} in {count} of {len(facts)} cases", highlight=False)
+        console.print(f"not annotated: {name} in {count} of {len(facts)} cases")
 
 
 def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
@@ -89,14 +86,12 @@ def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
 
     architecture = plan.architecture
     table = Table(title="plan", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
-    values = "its own mean and standard deviation" + (
-        ", over the voxels that are not 0" if plan.preprocessing.nonzero else ""
-    )
+    over = ", over the voxels that are not 0" if plan.preprocessing.nonzero else ""
     rows = [
         ("voxel", f"{times(plan.preprocessing.spacing_mm)} mm"),
-        ("values", f"each channel by {values}"),
+        ("values", f"each channel by its own mean and standard deviation{over}"),
         ("patch", f"{times(plan.patch)} voxels, {times(np.multiply(plan.patch, plan.preprocessing.spacing_mm))} mm"),
-        ("it sees", describe_view(fingerprint, plan.preprocessing.spacing_mm, plan.patch, plan.region_mm)),
+        ("it sees", describe_view(fingerprint, plan)),
         ("batch", str(plan.batch)),
         ("channels", ", ".join(map(str, architecture.channels))),
         ("kernels", ", ".join("x".join(map(str, kernel)) for kernel in architecture.kernel_sizes)),
@@ -117,8 +112,7 @@ def print_trial(trial: Trial, minutes: float | None, locates: bool, console: Con
     budget = f"; {minutes:g} minutes have about {float(f'{steps:.2g}'):g} steps" if minutes else ""
     console.print(
         f"a step of {trial.patches} patches takes {trial.seconds:.3g} s ({rate:{',.0f' if rate >= 100 else '.3g'}} "
-        f"patches a second){held}{budget}",
-        highlight=False,
+        f"patches a second){held}{budget}"
     )
 
 
@@ -136,9 +130,8 @@ def print_options(name: str, options: Sequence[Option], console: Console) -> Non
 def print_costs(costs: Sequence[Cost], yardstick: Cost, console: Console) -> None:
     """Print one row per mechanism, the yardstick last, as Markdown. Shares are of its multiply-accumulates."""
     table = Table(box=box.MARKDOWN)
-    table.add_column("mechanism", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("gated", no_wrap=True)
+    for column in ("mechanism", "kind", "gated"):
+        table.add_column(column, no_wrap=True)
     for column in ("params", "MMAC", "share", "ms", "MiB", "step ms", "step MiB"):
         table.add_column(column, justify="right", no_wrap=True)
     for cost in [*costs, yardstick]:

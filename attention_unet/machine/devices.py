@@ -157,11 +157,7 @@ def devices_and_nodes(config: TrainingConfig) -> tuple[int, int]:
 
 
 def check_batch(batch: int, processes: int) -> None:
-    """Check that all processes get the same number of patches.
-
-    Raises:
-        ConfigError: if they do not.
-    """
+    """Raise ConfigError if the patches of a batch cannot be shared equally by the processes."""
     if batch % processes:
         raise ConfigError(f"training.batch is {batch}: expected a multiple of the {processes} processes that share it")
 

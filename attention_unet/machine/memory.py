@@ -23,7 +23,7 @@ WITHOUT_MEMORY = (  # texts of a plain RuntimeError, which the CPU and libraries
 LARGEST_KEPT = 32 * 2**20  # bytes, the maximum of glibc
 
 
-def reuse_freed_memory(of_any_size: bool = False) -> bool:
+def reuse_freed_memory(of_any_size: bool = False) -> None:
     """Let glibc keep freed memory for the next tensor. With other C libraries nothing happens.
 
     By default glibc returns large blocks to the system and requests them again, page by page, at every step. This takes
@@ -32,16 +32,11 @@ def reuse_freed_memory(of_any_size: bool = False) -> bool:
     Args:
         of_any_size: keep also blocks above 32 MiB, as tensors of training steps; not for predictions, whose scans
             should leave their memory to the next scan.
-
-    Returns:
-        Whether glibc accepted both settings.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
-    if mallopt is None:
-        return False
-    if of_any_size:
-        return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, -1))  # -1: never
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    if mallopt is not None:
+        mallopt(*((M_MMAP_MAX, 0) if of_any_size else (M_MMAP_THRESHOLD, LARGEST_KEPT)))
+        mallopt(M_TRIM_THRESHOLD, -1 if of_any_size else 2**31 - 1)  # -1: never
 
 
 @functools.cache

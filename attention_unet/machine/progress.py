@@ -13,34 +13,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 log = logging.getLogger(__name__)
 
 LINE_EVERY = 30.0  # seconds, if there is no terminal for a progress bar
-PROXIED = "rich_proxied_file"  # attribute of the stream that rich sets as sys.stderr
 
 
 class _StandardError:
-    """Stream that writes to the current ``sys.stderr``. A closed terminal raises no error."""
+    """The current ``sys.stderr``, without the proxy that rich sets in its place. A closed terminal raises no error."""
 
-    def write(self, text: str) -> int:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_stream(), name)
+
+    def write(self, text: str) -> None:
         """Write text if possible."""
         with suppress(OSError, ValueError, AttributeError):
             _stream().write(text)
-        return len(text)
 
     def flush(self) -> None:
         """Flush if possible."""
         with suppress(OSError, ValueError, AttributeError):
             _stream().flush()
 
-    def __getattr__(self, name: str) -> Any:
-        if name == PROXIED:  # otherwise rich would write to that stream directly
-            raise AttributeError(name)
-        return getattr(_stream(), name)
+
+def _stream() -> Any:
+    return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
 
 
-def _stream() -> TextIO:
-    return cast("TextIO", getattr(sys.stderr, PROXIED, sys.stderr))
-
-
-SCREEN = Console(file=cast("TextIO", _StandardError()), stderr=True)
+SCREEN = Console(file=cast("TextIO", _StandardError()), stderr=True, markup=False, emoji=False, highlight=False)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ MUCH_SLOWER = 3  # times as slow as the fastest: reason for a warning
 SLOWER = 1.3  # times as slow as the fastest: reason to try fewer threads
 FASTER = 0.9  # the tried number is kept if steps take at most this share of the time
 PATIENCE = 12  # steps after which more threads are tried again
-LONGER = 5  # after a trial in vain, the next one comes after so many times as many steps,
+LONGER = 5  # after a trial that gained nothing, the wait for the next one is so many times as long,
 LOST = 0.02  # but no later than trials lose this share of the time
 
 
@@ -63,10 +63,10 @@ class ThreadChooser:
             self._warn(typical)
             return
         crowded = typical > SLOWER * self._fastest or self._steps == FIRST_TRIAL
-        if crowded and self.chosen > 0:
-            self._try(self.chosen - 1, typical)
-        elif self._steps >= self._patience and self.chosen < len(self.counts) - 1:
-            self._try(self.chosen + 1, typical)
+        fewer = crowded and self.chosen > 0
+        if fewer or (self._steps >= self._patience and self.chosen < len(self.counts) - 1):
+            self._before = self.chosen, typical
+            self._use(self.chosen - 1 if fewer else self.chosen + 1)
 
     def _warn(self, typical: float) -> None:
         if typical > MUCH_SLOWER * self._fastest and not self._warned:
@@ -77,10 +77,6 @@ class ThreadChooser:
                 typical / self._fastest,
                 advice,
             )
-
-    def _try(self, index: int, typical: float) -> None:
-        self._before = self.chosen, typical
-        self._use(index)
 
     def _use(self, index: int) -> None:
         self.chosen, self._steps, self._fastest = index, FIRST_TRIAL, math.inf

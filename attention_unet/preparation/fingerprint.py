@@ -92,11 +92,10 @@ def combine_measurements(
 ) -> Fingerprint:
     """Combine the measurements of up to 20 cases, evenly spaced in the list, with the classes of up to 5."""
     chosen = evenly_spaced(extents, FINGERPRINT_CASES)
-    sizes = sizes_of(chosen, start.preprocessing.stack if start else stack_of(chosen))
-    shapes, structures_mm = take_shapes(cases, labels, sizes.stack)
-    return Fingerprint(
-        sizes.grids, sizes.spacings_mm, np.array([e.kept for e in chosen]), shapes, structures_mm, sizes.stack
-    )
+    stack = start.preprocessing.stack if start else stack_of(chosen)
+    grids, spacings_mm = sizes_of(chosen, stack)
+    shapes, structures_mm = take_shapes(cases, labels, stack)
+    return Fingerprint(grids, spacings_mm, np.array([e.kept for e in chosen]), shapes, structures_mm, stack)
 
 
 def take_shapes(
@@ -117,21 +116,17 @@ def take_shapes(
         except DataError:
             continue
         if label is not None:
-            orientation = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0), stack)
-            array = orientation.orient(label.array)[0]
-            everything = mask_of(array, [i for group in labels.integers.values() for i in group])
-            if everything.any():
-                extents.append(Shape("", _cut(everything), orientation.scan_mm).extent_mm)
-            for name, group in labels.integers.items():
+            grid = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0), stack)
+            array = grid.orient(label.array)[0]
+            everything = tuple(i for group in labels.integers.values() for i in group)
+            found: list[Shape] = []
+            for name, group in [("", everything), *labels.integers.items()]:
                 mask = mask_of(array, group)
                 if mask.any():
-                    shapes.append(Shape(name, _cut(mask), orientation.scan_mm))
+                    found.append(Shape(name, np.ascontiguousarray(mask[bounding_box(mask, MARGIN)]), grid.scan_mm))
+            extents += [shape.extent_mm for shape in found[:1]]  # of all classes together
+            shapes += found[1:]
     return shapes, extents
-
-
-def _cut(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Cut a mask to its True voxels with a margin."""
-    return np.ascontiguousarray(mask[bounding_box(mask, MARGIN)])
 
 
 def evenly_spaced(items: Sequence[T], most: int) -> list[T]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.layers.dimensions import INTERPOLATION
+from attention_unet.layers.dimensions import INTERPOLATION, interpolate_to
 
 BLUR_RADIUS = 3  # voxels; beyond it are less than 3 in a thousand of a Gaussian of at most 1 voxel
-REACHED = 0.01  # share of the mask in a smoothed voxel, below which it stays 0
+REACHED = 0.01  # a smoothed voxel stays 0 if less than this share of it is inside the mask
 
 
 def blur(image: Tensor, sd: Tensor, thick: int | None = None) -> Tensor:
@@ -82,12 +82,11 @@ def apply_gamma(image: Tensor, exponent: Tensor) -> Tensor:
 
 def lower_resolution(image: Tensor, share: Tensor, thick: int | None = None) -> Tensor:
     """Resample to a share (N, 1) of the voxels along every spatial axis but ``thick``, and back."""
-    mode = INTERPOLATION[image.ndim - 2]
     rows = []
     for row, kept in zip(image, share.flatten().tolist(), strict=True):
         grid = [n if axis == thick else max(round(n * kept), 1) for axis, n in enumerate(image.shape[2:])]
         coarse = F.interpolate(row[None], grid, mode="area")  # the nearest voxel would shift the image
-        rows.append(F.interpolate(coarse, image.shape[2:], mode=mode, align_corners=False))
+        rows.append(interpolate_to(coarse, image.shape[2:]))
     return torch.cat(rows)
 
 

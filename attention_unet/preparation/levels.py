@@ -42,20 +42,12 @@ def plan_levels(size: np.ndarray, spacing: np.ndarray, max_levels: int) -> tuple
 
 
 def check_levels(patch: Sequence[int], strides: Sequence[Sequence[int]]) -> None:
-    """Check that no level of a network has 2 voxels along an axis: see ``plan_levels``.
-
-    Raises:
-        ConfigError: if one has.
-    """
-    edges = np.array(patch)
-    for stride in strides:
-        edges = np.ceil(edges / stride)
-        if 2 in edges:
-            least = smallest_patch(strides).tolist()
-            raise ConfigError(
-                f"data.patch is {list(patch)}: a level of the model of training.start_from would have 2 voxels along "
-                f"an axis: expected at least {least}"
-            )
+    """Raise ConfigError if a level of a network would have 2 voxels along an axis: see ``plan_levels``."""
+    if 2 in np.ceil(np.array(patch) / np.cumprod(strides, axis=0)):
+        raise ConfigError(
+            f"data.patch is {list(patch)}: a level of the model of training.start_from would have 2 voxels along an "
+            f"axis: expected at least {smallest_patch(strides).tolist()}"
+        )
 
 
 def smallest_patch(strides: Sequence[Sequence[int]]) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Load batches of patches: processes read boxes, and the network's device augments them.
 
-The augmentation of a patch is the same on every device, but for the noise: a CPU and a GPU draw other numbers.
+The augmentation of a patch is the same on every device, except for the noise: a CPU and a GPU draw other numbers.
 """
 
 import itertools
@@ -30,7 +30,7 @@ class PackedBatch:
     Attributes:
         images: values of all boxes, one box after another, float32.
         targets: the same of the targets, uint8.
-        shapes: shape of the image and of the target of each patch.
+        shapes: shape of each image, and of each target.
         transforms: spatial transform of each patch.
         change: intensity change of the batch.
         annotated: whether each class is annotated (B, K).
@@ -38,7 +38,7 @@ class PackedBatch:
 
     images: Tensor
     targets: Tensor
-    shapes: list[tuple[torch.Size, torch.Size]]
+    shapes: tuple[list[torch.Size], list[torch.Size]]
     transforms: list[PatchTransform]
     change: IntensityChange
     annotated: NDArray[np.bool_]
@@ -94,7 +94,7 @@ def pack(patches: Sequence[Patch]) -> PackedBatch:
     return PackedBatch(
         images=torch.cat([p.image.flatten() for p in patches]),
         targets=torch.cat([p.target.flatten() for p in patches]),
-        shapes=[(p.image.shape, p.target.shape) for p in patches],
+        shapes=([p.image.shape for p in patches], [p.target.shape for p in patches]),
         transforms=[p.transform for p in patches],
         change=IntensityChange(*(np.stack(parts) for parts in zip(*(p.change for p in patches), strict=True))),
         annotated=np.stack([p.annotated for p in patches]),
@@ -103,22 +103,18 @@ def pack(patches: Sequence[Patch]) -> PackedBatch:
 
 def augment(batch: PackedBatch, augmentation: Augmentation, device: torch.device) -> Batch:
     """Return the augmented patches of a batch on the device, without waiting for a GPU."""
-    boxes = (
-        _unpack(values, shapes, device)
-        for values, shapes in zip((batch.images, batch.targets), zip(*batch.shapes, strict=True), strict=True)
-    )
-    transformed = map(augmentation.transform_patch, *boxes, batch.transforms)
+    images = _unpack(batch.images, batch.shapes[0], device)
+    targets = _unpack(batch.targets, batch.shapes[1], device)
+    transformed = map(augmentation.transform_patch, images, targets, batch.transforms)
     image, target = (torch.stack(parts) for parts in zip(*transformed, strict=True))
-    changed = augmentation.change_intensity(image, batch.change)
     annotated = None if batch.annotated.all() else send(torch.from_numpy(batch.annotated), device)
-    return Batch(changed, target, annotated)
+    return Batch(augmentation.change_intensity(image, batch.change), target, annotated)
 
 
-def _unpack(values: Tensor, shapes: Sequence[torch.Size], device: torch.device) -> Iterator[Tensor]:
-    """Yield the boxes of packed values, on the device."""
+def _unpack(values: Tensor, shapes: Sequence[torch.Size], device: torch.device) -> list[Tensor]:
+    """Return the boxes of packed values, on the device."""
     boxes = torch.split(send(values, device), [shape.numel() for shape in shapes])
-    for box, shape in zip(boxes, shapes, strict=True):
-        yield box.view(shape)
+    return [box.view(shape) for box, shape in zip(boxes, shapes, strict=True)]
 
 
 def _leave_signals_to_training(worker: int) -> None:

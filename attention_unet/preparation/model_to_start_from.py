@@ -2,16 +2,14 @@
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attention_unet.config import AttentionConfig, Config, NetworkConfig
 from attention_unet.errors import ConfigError
-
-if TYPE_CHECKING:
-    from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.plan import Plan
 
 
-def configure_like(config: Config, model: "Plan") -> Config:
+def configure_like(config: Config, model: Plan) -> Config:
     """Return a configuration with the network, the attention and, if it is left open, the voxel size of a model.
 
     Fields that are not at their default must be as in the model.

@@ -58,17 +58,17 @@ class PatchDataset(Dataset[Patch]):
         patch, slice_axis = self.plan.patch, self.plan.slice_axis
         index, centre, random = self.sampler.draw(number)
         case = self.sampler.cases[index]
-        start = box_start(centre, patch, case.image.shape[1:])
-        frequency = self._frequency(number, case)
+        grid = case.image.shape[1:]
+        start = box_start(centre, patch, grid)
+        inside = [min(edge / n, 1) for edge, n in zip(patch, grid, strict=True)]
+        seen = (number + 1) / len(self.sampler.cases) * math.prod(inside)
+        frequency = min(seen / FULL_AFTER, 1.0)  # of changes, as a share of the configured one
         transform = self.augmentation.draw_transform(random, frequency)
         size = transform.source_size(self.augmentation.patch)
         if slice_axis is not None:
             size.insert(slice_axis, 1)
         if transform.resampled:  # crop to the case: nothing is beyond it
-            limits = [
-                max(2 * s + edge, 2 * (n - s) - edge)
-                for s, edge, n in zip(start, patch, case.image.shape[1:], strict=True)
-            ]
+            limits = [max(2 * s + edge, 2 * (n - s) - edge) for s, edge, n in zip(start, patch, grid, strict=True)]
             size = [min(n, limit) for n, limit in zip(size, limits, strict=True)]
         start = [s + (edge - n) // 2 for s, n, edge in zip(start, size, patch, strict=True)]
         synthetic = self.synthesize > 0 and random.uniform() < self.synthesize
@@ -79,12 +79,6 @@ class PatchDataset(Dataset[Patch]):
             image, target = image.squeeze(1 + slice_axis), target.squeeze(1 + slice_axis)
         change = self.augmentation.draw_intensity(random, frequency, synthetic)
         return Patch(image, target, transform, change, case.annotated_classes)
-
-    def _frequency(self, number: int, case: CachedCase) -> float:
-        """Return how often a patch is changed, relative to the configuration; see FULL_AFTER."""
-        inside = [min(edge / n, 1) for edge, n in zip(self.plan.patch, case.image.shape[1:], strict=True)]
-        seen = (number + 1) / len(self.sampler.cases) * math.prod(inside)
-        return float(min(seen / FULL_AFTER, 1))
 
     def _synthesize_image(
         self, case: CachedCase, start: Sequence[int], size: Sequence[int], random: np.random.RandomState

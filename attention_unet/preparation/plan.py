@@ -1,4 +1,4 @@
-"""What a training is planned with, as prediction needs it: voxel size, patch, network."""
+"""The plan of a training: voxel size, patch and network. Prediction needs it, too."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -81,18 +81,21 @@ def make_plan(
     given = config.data.patch and config.data.spacing_mm
     if start:
         config = configure_like(config, start)
-    chosen = choose_size(config, machine, dataset.labels.channels)
-    voxels = int(np.prod(config.data.patch)) if config.data.patch else chosen.patch_voxels
+    base_channels, patch_voxels = choose_size(config, machine, dataset.labels.channels)
+    voxels = int(np.prod(config.data.patch)) if config.data.patch else patch_voxels
     extent_mm, scans_mm = typical_extent(fingerprint), np.array(scan_spacing(fingerprint))
     slice_axis = start.slice_axis if start else None
     if config.network.dims == 2 and (slice_axis is None or config.data.patch):
         spacing = configured_spacing(fingerprint, config.data.spacing_mm or scans_mm.tolist())
         slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing)
     in_plane = np.arange(3) != slice_axis
-    # In the voxels of the scans, not in planned ones: later folds of a cross-validation are given these.
+    # Counted in voxels of the scans: later folds of a cross-validation get planned voxels, and must decide the same.
     patch_is_small = voxels < SEEN * np.prod(typical_grid(fingerprint, extent_mm, scans_mm)[in_plane])
-    region_mm = None  # in a filled configuration, the patch is that for the part, and locate says whether there is one
-    if (given or patch_is_small) and may_locate(config) and _is_annotated(dataset) and not whole_scans:
+    region_mm = None
+    # Without a complete annotation, the extent of the structures is unknown. In a configuration that was filled from a
+    # plan, data.locate says whether the patch is for a located part.
+    annotated = dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
+    if (given or patch_is_small) and may_locate(config) and annotated and not whole_scans:
         region_mm = region_extent(fingerprint)
     extent_mm = extent_mm if region_mm is None else region_mm
     if not config.data.spacing_mm:
@@ -104,7 +107,18 @@ def make_plan(
     spacing = np.round(spacing, 6)  # as in a configuration that is filled from the plan
     grid = typical_grid(fingerprint, extent_mm, spacing)
     size, strides, kernels = _choose_patch(config, grid, spacing, in_plane, voxels, start)
-    architecture = _choose_architecture(config, dataset, chosen.base_channels, strides, kernels, start)
+    fields = dataclasses.asdict(config.network) | dataclasses.asdict(config.attention)
+    del fields["base_channels"], fields["max_channels"], fields["max_levels"]
+    widths = [min(base_channels * 2**level, config.network.max_channels) for level in range(len(kernels))]
+    with as_configuration_error():
+        architecture = Architecture(
+            in_channels=len(dataset.channels),
+            out_channels=dataset.labels.channels,
+            channels=start.architecture.channels if start else widths,
+            strides=strides,
+            kernels=kernels,
+            **fields,
+        )
     largest_mm = (fingerprint.grids * fingerprint.spacings_mm).max(axis=0)
     return Plan(
         channels=dataset.channels,
@@ -120,16 +134,11 @@ def make_plan(
         mirror_axes=tuple(
             axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes and axis != slice_axis
         ),
-        batch=choose_batch(config, machine, int(np.prod(size)), chosen.base_channels, dataset.labels.channels),
+        batch=choose_batch(config, machine, int(np.prod(size)), base_channels, dataset.labels.channels),
         architecture=architecture,
         region_mm=None if region_mm is None else _tenths(region_mm),
         channels_may_miss=len(dataset.channels) > 1 and config.augmentation.drop_channel > 0,
     )
-
-
-def _is_annotated(dataset: Dataset) -> bool:
-    """Return whether all is annotated. Otherwise the extent of the structures is unknown."""
-    return dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
 
 
 def _choose_patch(
@@ -150,39 +159,6 @@ def _choose_patch(
         strides, kernels = _levels(config, size[in_plane], spacing[in_plane], start)
     size[~in_plane] = 1
     return size, strides, kernels
-
-
-def _choose_architecture(
-    config: Config,
-    dataset: Dataset,
-    base_channels: int,
-    strides: list[list[int]],
-    kernels: list[list[int]],
-    start: Plan | None,
-) -> Architecture:
-    """Return the network for the levels of a patch, with the channels of the model to start from.
-
-    Raises:
-        ConfigError: if it cannot be built as configured.
-    """
-    network = config.network
-    with as_configuration_error():
-        return Architecture(
-            dims=network.dims,
-            in_channels=len(dataset.channels),
-            out_channels=dataset.labels.channels,
-            channels=start.architecture.channels
-            if start
-            else [min(base_channels * 2**i, network.max_channels) for i in range(len(kernels))],
-            strides=strides,
-            kernels=kernels,
-            block=network.block,
-            convs=network.convs,
-            decoder_convs=network.decoder_convs,
-            norm=network.norm,
-            deep_supervision=network.deep_supervision,
-            **dataclasses.asdict(config.attention),
-        )
 
 
 def _tenths(edges_mm: Iterable[float]) -> tuple[float, float, float]:

@@ -56,8 +56,11 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm, preprocessing.stack)
     values = resample_to_grid(scan.array, scan_grid)
     if preprocessing.nonzero and scan_grid.step != (1.0, 1.0, 1.0):
-        for n, channel in enumerate(values):
-            _leave_out_zeros(channel, resample_to_grid(scan.array[n : n + 1] != 0, scan_grid)[0])
+        # Average over nonzero voxels: zeros would give a masked scan a dark rim. Where they cover over half, it is 0.
+        for channel, scanned in zip(values, scan.array, strict=True):
+            share = resample_to_grid(scanned[None] != 0, scan_grid)[0]  # of each voxel that was not 0 in the scan
+            inside = share >= HALF
+            channel.div_(share.clamp_(min=HALF)).mul_(inside)
     background = find_background(values)
     bounds = foreground_box(values, background)
     i, j, k = (slice(first, stop) for first, stop in bounds)
@@ -65,19 +68,6 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     for channel, value in zip(values, background, strict=True):
         z_score(channel, value, preprocessing.nonzero)
     return Preprocessed(values, background, scan_grid.cut(bounds))
-
-
-def _leave_out_zeros(channel: Tensor, share: Tensor) -> None:
-    """Average a resampled channel (*S) over nonzero voxels only, in place. Where zeros cover more than half, it is 0.
-
-    Otherwise a masked scan would get a dark rim.
-
-    Args:
-        channel: values, interpolated or averaged.
-        share: share of each voxel (*S) that was not 0 in the scan. Its memory is used again.
-    """
-    inside = share >= HALF
-    channel.div_(share.clamp_(min=HALF)).mul_(inside)
 
 
 def z_score(channel: Tensor, background: Tensor, nonzero: bool) -> None:

@@ -7,7 +7,6 @@ locator, a small network that sees a whole scan in coarse voxels, then finds the
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,9 @@ from attention_unet.config import Config
 from attention_unet.network.architecture import Architecture
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.levels import SMALLEST_EDGE, plan_levels
+from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.spacing import scan_spacing, typical_extent
 from attention_unet.scans.labels import Labels
-
-if TYPE_CHECKING:
-    from attention_unet.preparation.plan import Plan
 
 COARSE_VOXELS = 2**17  # of a typical scan
 MARGINS = (1, 2, 3)  # coarse voxels around those in which structures are found; the smallest that is safe
@@ -57,17 +54,13 @@ def region_extent(fingerprint: Fingerprint) -> NDArray[np.float64] | None:
 def choose_factors(grids: Sequence[Sequence[float]], spacing_mm: Sequence[float]) -> tuple[int, int, int]:
     """Return how many voxels of a grid make a coarse voxel along each axis, so that a typical scan has few of them."""
     grid, spacing = np.median(np.array(grids), axis=0), np.array(spacing_mm)
-    factors: NDArray[np.float64] = np.ones(3)
-    for step in itertools.count():
-        factors = np.maximum(np.round(spacing.min() * 2 ** (step / 4) / spacing), 1)
-        if np.prod(np.ceil(grid / factors)) <= COARSE_VOXELS:
-            break
-    return _triple(factors.astype(int))
+    edges = (spacing.min() * 2 ** (step / 4) for step in itertools.count())
+    candidates = (np.maximum(np.round(edge / spacing), 1) for edge in edges)
+    factors = next(each for each in candidates if np.prod(np.ceil(grid / each)) <= COARSE_VOXELS)
+    return tuple(factors.astype(int).tolist())
 
 
-def plan_coarsely(
-    plan: "Plan", factors: tuple[int, int, int], grids: Sequence[Sequence[int]], processes: int
-) -> "Plan":
+def plan_coarsely(plan: Plan, factors: tuple[int, int, int], grids: Sequence[Sequence[int]], processes: int) -> Plan:
     """Return the plan of a locator, whose voxels are larger by the factors. Its patch is a typical one of the grids."""
     spacing = np.array(plan.preprocessing.spacing_mm) * factors
     size = np.ceil(np.median(np.array(grids), axis=0) / factors)
@@ -77,8 +70,8 @@ def plan_coarsely(
     return dataclasses.replace(
         plan,
         labels=Labels({"structures": (1,)}, (1,)),
-        preprocessing=dataclasses.replace(plan.preprocessing, spacing_mm=_triple(spacing)),
-        patch=_triple((np.ceil(size / divisor) * divisor).astype(int)),
+        preprocessing=dataclasses.replace(plan.preprocessing, spacing_mm=tuple(spacing.tolist())),
+        patch=tuple((np.ceil(size / divisor) * divisor).astype(int).tolist()),
         slice_axis=None,
         batch=2 * processes,
         region_mm=None,
@@ -91,8 +84,3 @@ def plan_coarsely(
             skips="identity",
         ),
     )
-
-
-def _triple(values: NDArray[Any]) -> tuple[Any, Any, Any]:
-    i, j, k = values.tolist()
-    return i, j, k

@@ -1,7 +1,5 @@
 """Choose width, patch and batch of a training for the machine and its time budget."""
 
-from dataclasses import dataclass
-
 from attention_unet.config import Config
 from attention_unet.machine.devices import Machine
 
@@ -22,25 +20,17 @@ FRAGMENTED = {"cpu": 1.5, "gpu": 1.0}  # memory of a process, as a multiple of t
 MEMORY_SHARE = 0.5
 
 
-@dataclass(frozen=True)
-class Size:
-    """Channels of the finest level and voxels of a patch."""
-
-    base_channels: int
-    patch_voxels: int
-
-
 def bytes_per_voxel(channels: int, classes: int, fast: bool) -> int:
     """Estimate the memory of a training step per voxel of a batch, in bfloat16 if it is fast."""
     return BYTES_PER_VALUE[fast] * channels + BYTES_PER_CLASS * max(classes - FEW_CLASSES, 0)
 
 
-def choose_size(config: Config, machine: Machine, classes: int) -> Size:
-    """Choose channels by the kind of device, and the largest patch that fits into the time budget and the memory.
+def choose_size(config: Config, machine: Machine, classes: int) -> tuple[int, int]:
+    """Return the channels of the finest level, by the kind of device, and the voxels of a patch.
 
-    A budget in steps has no time limit, so only the memory limits its patch.
+    The patch is the largest that fits into the time budget and the memory. A budget in steps sets no time limit.
     """
-    kind = device_kind(machine)
+    kind = "cpu" if machine.kind == "cpu" else "gpu"
     channels = config.network.base_channels or CHANNELS[kind]
     smallest, edge = PATCH_EDGES[kind]
     minutes = config.training.budget_minutes
@@ -57,18 +47,13 @@ def choose_size(config: Config, machine: Machine, classes: int) -> Size:
     per_voxel = FRAGMENTED[kind] * bytes_per_voxel(channels, classes, machine.fast) * patches
     while edge > 16 and per_voxel * edge**3 > MEMORY_SHARE * machine.memory:
         edge -= 8
-    return Size(channels, config.data.patch_voxels or edge**3)
+    return channels, config.data.patch_voxels or edge**3
 
 
 def choose_batch(config: Config, machine: Machine, voxels: int, channels: int, classes: int) -> int:
     """Choose the patches per step over all processes; on a GPU enough to keep it busy, as far as its memory allows."""
     per_process = MIN_BATCH[config.network.dims]
-    if device_kind(machine) == "gpu":
+    if machine.kind != "cpu":
         fitting = int(MEMORY_SHARE * machine.memory // (bytes_per_voxel(channels, classes, machine.fast) * voxels))
         per_process = max(min(GPU_BATCH_VOXELS // voxels, MAX_BATCH, fitting), per_process)
     return config.training.batch or per_process * machine.processes
-
-
-def device_kind(machine: Machine) -> str:
-    """Return the key of the tables above."""
-    return "cpu" if machine.kind == "cpu" else "gpu"

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.preparation.fingerprint import Fingerprint, Shape
+from attention_unet.preparation.fingerprint import Fingerprint
+from attention_unet.preparation.plan import Plan
 from attention_unet.scans.geometry import OWN_SLICES, fit_grid, resample_to_grid, resample_to_scan
 from attention_unet.scans.orientation import Stack
 
@@ -90,19 +91,12 @@ def typical_extent(fingerprint: Fingerprint) -> np.ndarray:
     return np.median(fingerprint.grids * fingerprint.spacings_mm, axis=0)
 
 
-def describe_view(
-    fingerprint: Fingerprint,
-    spacing_mm: Sequence[float],
-    patch: Sequence[int],
-    region_mm: Sequence[float] | None = None,
-) -> str:
-    """Say what a patch sees of a typical scan and of the largest class, and why voxels are coarser than the scans'.
-
-    ``region_mm`` is the extent of the part that a locator finds.
-    """
-    part = "" if region_mm is None else f"the {_times(region_mm)} mm that a locator finds in "
+def describe_view(fingerprint: Fingerprint, plan: Plan) -> str:
+    """Say what a patch sees of a typical scan and of the largest class, and why voxels are coarser than the scans'."""
+    spacing_mm = plan.preprocessing.spacing_mm
+    part = "" if plan.region_mm is None else f"the {_times(plan.region_mm)} mm that a locator finds in "
     scan_mm = _times(typical_extent(fingerprint))
-    view = f"{_times(np.multiply(patch, spacing_mm))} mm of {part}typical scans of {scan_mm} mm"
+    view = f"{_times(np.multiply(plan.patch, spacing_mm))} mm of {part}typical scans of {scan_mm} mm"
     if not fingerprint.shapes:
         return view
     by_class: dict[str, list[NDArray[np.float64]]] = {}
@@ -131,15 +125,11 @@ def kept_dice(fingerprint: Fingerprint, spacing_mm: Sequence[float]) -> NDArray[
     by_class: dict[str, list[float]] = {}
     stack = fingerprint.stack and Stack.upright(fingerprint.stack.axis)  # shapes lie along the axes of the network
     for shape in fingerprint.shapes:
-        by_class.setdefault(shape.name, []).append(_kept_dice(shape, spacing_mm, stack))
+        i, j, k = shape.mask.shape
+        grid = fit_grid(np.diag([*shape.spacing_mm, 1.0]), (i, j, k), spacing_mm, stack)
+        coarse = (resample_to_grid(shape.mask[None], grid) > 0.5).float()
+        back = next(resample_to_scan([coarse], grid, coarse.new_zeros(1), slice(0, j), planes=i))
+        kept = back[0].numpy() > 0.5
+        dice = 2 * (kept & shape.mask).sum() / (kept.sum() + shape.mask.sum())
+        by_class.setdefault(shape.name, []).append(float(dice))
     return np.array([np.mean(each) for each in by_class.values()])
-
-
-def _kept_dice(shape: Shape, spacing_mm: Sequence[float], stack: Stack | None) -> float:
-    mask = shape.mask
-    i, j, k = mask.shape
-    grid = fit_grid(np.diag([*shape.spacing_mm, 1.0]), (i, j, k), spacing_mm, stack)
-    coarse = (resample_to_grid(mask[None], grid) > 0.5).float()
-    back = next(iter(resample_to_scan([coarse], grid, coarse.new_zeros(1), slice(0, j), planes=i)))
-    kept = back[0].numpy() > 0.5
-    return float(2 * (kept & mask).sum() / (kept.sum() + mask.sum()))

@@ -34,6 +34,8 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
     ("arguments", "code", "message"),
     [
         (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 2, "nowhere: holds no model"),
+        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "no:x:where"], 2, "no:x:where: holds no model"),
+        (["predict", "-i", "x", "-o", "o", "-m", "m", "--memory-gb", "1e300"], 2, "--memory-gb is 1e+300: expected"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not available"),
         (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "overlap is 1.0: expected 0 to below 1"),
         (

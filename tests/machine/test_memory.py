@@ -16,20 +16,18 @@ def work():
     for _ in range(3):
         kept = [torch.ones(n) for n in (2_000_000, 12_000_000) for _ in range(8)]
         del kept
-agreed = reuse_freed_memory(of_any_size=True)
+reuse_freed_memory(of_any_size=True)
 work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 work()
-print(agreed, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has this setting")
 def test_freed_memory_is_used_again():
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
-    agreed, faults = done.stdout.split()
-    assert agreed == "True"
-    assert int(faults) < 100  # 80,000 if the system takes all memory back
+    assert int(done.stdout) < 100  # 80,000 if the system takes all memory back
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports it")

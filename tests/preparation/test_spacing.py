@@ -1,6 +1,7 @@
 """The voxel size of a plan."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,10 @@ from attention_unet.scans.orientation import Stack
 from tests.preparation.build import LAPTOP, ball, cohort_of, dataset
 
 ALL = np.ones(3, dtype=bool)
+
+
+def plan_of(mm, edge):
+    return SimpleNamespace(preprocessing=SimpleNamespace(spacing_mm=(mm,) * 3), patch=(edge,) * 3, region_mm=None)
 
 
 def chosen(fingerprint, in_plane, voxels):
@@ -84,14 +89,14 @@ def test_without_labels_voxels_stay_as_they_are():
 
 def test_what_a_patch_sees_is_said():
     fine = with_balls(cohort_of((180, 140, 88), (0.625, 0.625, 0.625)), 28.0)
-    assert describe_view(fine, [0.625] * 3, [48] * 3) == (
+    assert describe_view(fine, plan_of(0.625, 48)) == (
         "30 x 30 x 30 mm of typical scans of 110 x 88 x 55 mm; the box around the largest class, ball, has "
         "56 x 56 x 56 mm"
     )
-    assert describe_view(fine, [1.25] * 3, [48] * 3).endswith(
+    assert describe_view(fine, plan_of(1.25, 48)).endswith(
         "1.25 x 1.25 x 1.25 mm instead of 0.625 x 0.625 x 0.625 mm keep a mean Dice of 0.987, lowest class 0.987"
     )
-    assert describe_view(cohort_of((40, 40, 40), (1, 1, 1)), [1.0] * 3, [32] * 3).endswith("of 40 x 40 x 40 mm")
+    assert describe_view(cohort_of((40, 40, 40), (1, 1, 1)), plan_of(1.0, 32)).endswith("of 40 x 40 x 40 mm")
 
 
 def test_a_shape_that_needs_no_resampling_is_kept():

@@ -106,8 +106,9 @@ def not_by_nohup():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def test_a_reader_that_goes_away(dataset):
-    call = subprocess.list2cmdline([*COMMAND, "inspect", str(dataset), *INSPECT])
+@pytest.mark.parametrize("words", [INSPECT, [word for word in INSPECT if word != "--json"]])
+def test_a_reader_that_goes_away(dataset, words):
+    call = subprocess.list2cmdline([*COMMAND, "inspect", str(dataset), *words])
     script = f"{call} | true; echo ${{PIPESTATUS[0]}}"
     found = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, timeout=120)
     assert found.stdout.strip() in (b"141", b"0")
