@@ -1,7 +1,8 @@
 """Errors that the user can correct. The command line prints each as one line, without a traceback."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 MAX_NAMES = 5  # in one message
@@ -54,3 +55,12 @@ class ModelError(UserError):
     """Error in a run folder or a model file: missing, damaged, or of a wrong kind."""
 
     exit_code = 2
+
+
+@contextmanager
+def noting_failure(failed: dict[str, str], case: str) -> Iterator[None]:
+    """Put the reason of a DataError into ``failed``, so that one case stops no other."""
+    try:
+        yield
+    except DataError as error:
+        failed[case] = str(error)

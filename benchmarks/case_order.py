@@ -50,11 +50,11 @@ def main() -> None:
         if not file.exists():
             file.write_text(json.dumps(measure(name, options)))
         expected, true = json.loads(file.read_text())
-        order = measure_order(expected, true)
+        correlation, worst, both = measure_order(expected, true)
         ranges = (f"{sum(each) / len(each):.3f} ({min(each):.3f} to {max(each):.3f})" for each in (true, expected))
-        found = f"{order.found} of {order.worst}", f"{order.worst**2 / order.cases:.1f}"
+        found = f"{both} of {worst}", f"{worst**2 / len(true):.1f}"
         mark = " (chosen on)" if name in CHOSEN_ON else ""
-        table.add_row(name + mark, str(order.cases), *ranges, f"{order.correlation:.2f}", *found)
+        table.add_row(name + mark, str(len(true)), *ranges, f"{correlation:.2f}", *found)
     publish([table], [], options.documents)
 
 

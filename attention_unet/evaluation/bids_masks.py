@@ -81,11 +81,11 @@ def _sources(folder: Path, mask: Path) -> tuple[Path, ...]:
     """Return the images from which predict made a mask; none if it does not say, or they are gone."""
     file = mask.with_name(f"{stem(mask)}.json")
     try:
-        named = (read_object(file).get("Sources") if file.is_file() else None) or []
+        named = read_object(file).get("Sources") if file.is_file() else None
     except DataError as error:
         log.warning("%s; the picture shows the first scan by name", error)
         return ()
-    paths = tuple(folder / str(source).rpartition(":")[2] for source in named)
+    paths = tuple(folder / str(source).rpartition(":")[2] for source in named) if isinstance(named, list) else ()
     return paths if all(path.exists() for path in paths) else ()
 
 
@@ -108,7 +108,7 @@ def _kind_of(volumes: Sequence[NamedVolume], kinds: Sequence[str]) -> str:
 
 
 def _of_kind(folder: Path, volumes: Sequence[NamedVolume], others: Sequence[Path], kind: str) -> list[NamedVolume]:
-    """Return the label maps of a kind, and tell of the volumes that are not read."""
+    """Return the label maps with a suffix. Warn of the volumes that are not read."""
     chosen = [volume for volume in volumes if volume.suffix in (kind, "")]
     rest = [volume.path for volume in volumes if volume.suffix not in (kind, "")]
     if not chosen:

@@ -6,6 +6,7 @@ away nearly all voxels are certain background: the more of them are counted, the
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import DataError, plural
-from attention_unet.evaluation.evaluated_files import EvaluatedFiles
-from attention_unet.evaluation.result_files import ADVICE
+from attention_unet.errors import DataError, noting_failure, plural
+from attention_unet.evaluation.evaluated_files import ADVICE, EvaluatedFiles
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import probabilities_path
@@ -61,11 +61,7 @@ class Reliability:
 
 
 def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``calibration.csv`` from the probabilities beside the predictions, if there are any.
-
-    Returns:
-        The reason by case, for cases that failed.
-    """
+    """Write ``calibration.csv`` from the predicted probabilities, if any. Return the reason by failed case."""
     table = evaluation / CALIBRATION
     paths = {case: probabilities_path(*files.folder_and_stem(case)) for case in files.predicted}
     probabilities = {case: path for case, path in paths.items() if path.is_file()}
@@ -73,6 +69,8 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
         return {}
     with progress_bar("calibration", len(probabilities)) as done:
         by_class, failed = measure_reliability(probabilities, files.cases, files.labels, done)
+    if len(failed) == len(probabilities):
+        return failed
     write_text(table, calibration_to_csv(by_class))
     log.info(
         "expected calibration error of %s (in brackets: only where a class has at least %.0f%%): %s; see %s",
@@ -89,18 +87,12 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
 def measure_reliability(
     probabilities: Mapping[str, Path], cases: Mapping[str, Case], labels: Labels, done: Callable[[], None]
 ) -> tuple[dict[str, Reliability], dict[str, str]]:
-    """Measure the reliability of each class over all cases.
-
-    Returns:
-        Reliability by class; and the reason by case, for cases that failed.
-    """
+    """Return the reliability of each class over all cases, and the reason by failed case."""
     sums = np.zeros((len(labels.names), 3, BINS))
     failed: dict[str, str] = {}
     for case, file in probabilities.items():
-        try:
+        with noting_failure(failed, case):
             sums += _count_case(file, cases[case], labels)
-        except DataError as error:
-            failed[case] = str(error)
         done()
     voxels, probability, truth = np.moveaxis(sums, 1, 0)
     with np.errstate(invalid="ignore"):
@@ -109,11 +101,7 @@ def measure_reliability(
 
 
 def count_by_bin(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return for each bin the number of voxels, the sum of their probabilities and the number of true voxels.
-
-    Returns:
-        (3, bins).
-    """
+    """Return number of voxels, sum of probabilities and number of true voxels of each bin: (3, bins)."""
     bins = np.minimum((probability * BINS).astype(np.intp), BINS - 1).ravel()
     weights = (None, probability.ravel(), truth.ravel())
     return np.stack([np.bincount(bins, weight, BINS).astype(np.float64) for weight in weights])
@@ -130,10 +118,7 @@ def calibration_to_csv(reliabilities: Mapping[str, Reliability]) -> str:
 
 
 def read_bins(file: Path) -> dict[str, list[dict[str, float]]]:
-    """Read the bins of each class from a ``calibration.csv``: "voxels", "probability" and "share".
-
-    Returns:
-        Bins by class; empty if the file does not exist.
+    """Read "voxels", "probability" and "share" of each bin by class from a ``calibration.csv``; none without the file.
 
     Raises:
         DataError: if the file is not such a table.
@@ -141,10 +126,14 @@ def read_bins(file: Path) -> dict[str, list[dict[str, float]]]:
     bins: dict[str, list[dict[str, float]]] = {}
     if not file.is_file():
         return bins
-    rows = parse_table(
-        file, lambda row: (row["class"], {name: float(row[name]) for name in STATISTICS}), "calibration", ADVICE
-    )
-    for name, statistics in rows:
+
+    def parse(row: Mapping[str, str]) -> tuple[str, dict[str, float]]:
+        statistics = {name: float(row[name]) for name in STATISTICS}
+        if not all(map(math.isfinite, statistics.values())):
+            raise ValueError(f"a value is not finite: {statistics}")
+        return row["class"], statistics
+
+    for name, statistics in parse_table(file, parse, "calibration", ADVICE):
         bins.setdefault(name, []).append(statistics)
     return bins
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -14,32 +13,19 @@ from attention_unet.files.structure_file import mean_expected_dice, read_structu
 
 log = logging.getLogger(__name__)
 
-LEAST = 10  # cases; of fewer an order says little
+LEAST = 10  # with fewer cases, no order is reported
 
 
-@dataclass(frozen=True)
-class CaseOrder:
-    """Agreement of two orders of the same cases.
+def measure_order(expected: Sequence[float], true: Sequence[float]) -> tuple[float, int, int]:
+    """Compare the order of cases by expected Dice with that by true Dice. Neither may be constant.
 
-    Attributes:
-        cases: number of cases.
-        correlation: Spearman's rank correlation of expected and true Dice, -1 to 1.
-        worst: number of the cases called worst, a fifth of all, rounded up.
-        found: how many of them are among as many cases with the lowest expected Dice.
+    Returns:
+        Spearman's rank correlation; the number of the worst cases, a fifth of all, rounded up; and how many of them are
+        among as many cases with the lowest expected Dice.
     """
-
-    cases: int
-    correlation: float
-    worst: int
-    found: int
-
-
-def measure_order(expected: Sequence[float], true: Sequence[float]) -> CaseOrder:
-    """Compare the order of cases by expected Dice with that by true Dice. Neither may be constant."""
-    correlation = spearmanr(expected, true).statistic
     worst = -(-len(true) // 5)
     lowest = [set(np.argsort(values, kind="stable")[:worst]) for values in (expected, true)]
-    return CaseOrder(len(true), float(correlation), worst, len(lowest[0] & lowest[1]))
+    return float(spearmanr(expected, true).statistic), worst, len(lowest[0] & lowest[1])
 
 
 def log_order(files: EvaluatedFiles, rows: Sequence[Row]) -> None:
@@ -56,14 +42,9 @@ def log_order(files: EvaluatedFiles, rows: Sequence[Row]) -> None:
     expected, dice = [expected_of[case] for case in cases], [true[case] for case in cases]
     if len(cases) < LEAST or len(set(expected)) == 1 or len(set(dice)) == 1:
         return
-    order = measure_order(expected, dice)
+    correlation, worst, found = measure_order(expected, dice)
     log.info(
         "expected Dice of predict orders these %s with a rank correlation of %.2f: %d of the %d worst masks are among "
         "the first %d of volumes.csv (%.1f by chance)",
-        plural(order.cases, "case"),
-        order.correlation,
-        order.found,
-        order.worst,
-        order.worst,
-        order.worst**2 / order.cases,
+        *(plural(len(cases), "case"), correlation, found, worst, worst, worst**2 / len(cases)),
     )

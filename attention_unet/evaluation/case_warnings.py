@@ -1,9 +1,15 @@
 """Warnings about the cases of an evaluation, for readers of the scores."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from attention_unet.errors import MAX_NAMES, first_few, plural
+from attention_unet.files.prediction_record import read_record, was_changed
+from attention_unet.scans.volume_files import stem
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,3 +66,23 @@ class CaseWarnings:
         if self.same_files:
             sentences.append("predictions and references are the same files: the scores mean nothing")
         return sentences
+
+
+def read_provenance(predicted: Mapping[str, Path]) -> CaseWarnings:
+    """Return the warnings from ``run.json``: cases that the models were trained on, masks changed after prediction."""
+    records = {folder: read_record(folder) for folder in {path.parent for path in predicted.values()}}
+    for folder, record in records.items():
+        if record.get("complete") is False:
+            log.warning("%s: its prediction is not finished: repeat it with --resume", folder)
+    by_match: dict[str | None, list[str]] = {}
+    for case, path in predicted.items():
+        facts = records[path.parent].get("cases", {}).get(stem(path))
+        if facts is not None:
+            match = facts.get("trained_on", "unknown")
+            by_match.setdefault(match if isinstance(match, str) else None, []).append(case)
+    return CaseWarnings(
+        trained_on=by_match.get("image", []),
+        same_name=by_match.get("name", []),
+        unknown_training="unknown" in by_match,
+        edited=[case for case, path in predicted.items() if was_changed(path.parent, records[path.parent], stem(path))],
+    )

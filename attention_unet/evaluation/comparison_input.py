@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from attention_unet.errors import ConfigError, plural
-from attention_unet.evaluation.evaluated_files import read_evaluated_files
-from attention_unet.evaluation.result_files import SCORED
+from attention_unet.evaluation.evaluated_files import SCORED, read_evaluated_files
 from attention_unet.files.json_file import parse_object
 
 log = logging.getLogger(__name__)
@@ -65,4 +65,9 @@ def check_alike(models: Mapping[str, Sequence[Path]], metric: str) -> None:
 def _read_tolerance(file: Path) -> float | None:
     if not file.is_file():
         return None
-    return parse_object(file, lambda plain: dict(plain.get("settings", {})).get("tolerance_mm"), "evaluate again")
+
+    def tolerance(plain: Mapping[str, Any]) -> float | None:
+        value = dict(plain.get("settings", {})).get("tolerance_mm")
+        return None if value is None else float(value)
+
+    return parse_object(file, tolerance, "evaluate again")

@@ -11,6 +11,7 @@ from attention_unet.evaluation.comparison import Comparison
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
 
+TALLEST = 590  # inches: Matplotlib draws at most 65,535 pixels
 SPREAD = 0.12  # vertical scatter of the points, as a share of the height of a row
 
 
@@ -22,7 +23,7 @@ def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
     classes = list(dict.fromkeys(comparison.class_name for comparison in comparisons))
     models = list(dict.fromkeys(comparison.model for comparison in comparisons))
     rows = [comparison for name in classes for comparison in comparisons if comparison.class_name == name]
-    figure = Figure(figsize=(8, 0.45 * len(rows) + 1.3), dpi=110, layout="constrained")
+    figure = Figure(figsize=(8, min(0.45 * len(rows) + 1.3, TALLEST)), dpi=110, layout="constrained")
     axes = figure.subplots()
     random = np.random.RandomState(0)
     for height, row in enumerate(rows):

@@ -15,12 +15,11 @@ from attention_unet.dataset.subjects import find_ids_alike, read_subjects
 from attention_unet.errors import ConfigError, first_few, plural, replace_paths
 from attention_unet.evaluation.calibration import write_calibration
 from attention_unet.evaluation.case_order import log_order
-from attention_unet.evaluation.evaluated_files import EvaluatedFiles, write_evaluated_files
+from attention_unet.evaluation.case_warnings import read_provenance
+from attention_unet.evaluation.evaluated_files import EvaluatedFiles, check_results, write_evaluated_files
 from attention_unet.evaluation.example_cases import write_example_cases
 from attention_unet.evaluation.found_masks import description_beside, find_images, find_labels, find_masks, is_of_bids
 from attention_unet.evaluation.lesions import write_lesions
-from attention_unet.evaluation.provenance import read_provenance
-from attention_unet.evaluation.result_files import check_results, remove_results
 from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
@@ -189,7 +188,6 @@ def evaluate_cases(
     }
     summary = summarise(rows, case_warnings, settings)
     check_results(output)  # again: a file may have appeared during scoring
-    remove_results(output)
     write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
     plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
     write_text(output / "metrics.csv", metrics_to_csv(rows))

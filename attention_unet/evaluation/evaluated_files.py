@@ -1,23 +1,25 @@
-"""Write and read ``scored.json``: the classes and the files of an evaluation."""
+"""Write and read ``scored.json``: the classes and files of an evaluation. It marks the folder of an evaluation."""
 
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import DataError
-from attention_unet.evaluation.result_files import SCORED
+from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.atomic import write_text
-from attention_unet.files.json_file import parse_object
+from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_folder import attention_places
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import stem
 
-ADVICE = "expected what evaluate writes; evaluate into another folder"  # evaluate never replaces a damaged record
+SCORED = "scored.json"
+RESULTS = ("metrics.csv", "summary.json", "picture.png", "calibration.csv", "attention.csv", "components.csv")
+ADVICE = "expected what evaluate writes; evaluate again"  # end of messages about damaged results
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ class EvaluatedFiles:
 
 
 def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
-    """Write ``scored.json``. Its paths are relative to its folder."""
+    """Remove the results of an earlier evaluation and write ``scored.json``. Its paths are relative to its folder.
+
+    An evaluation that is stopped then leaves no mixture of both.
+    """
+    for name in RESULTS:
+        (evaluation / name).unlink(missing_ok=True)
     plain = {
         "labels": files.labels.to_json(),
         "cases": {
@@ -75,7 +82,7 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
     """Read ``scored.json``.
 
     Raises:
-        DataError: if the file does not exist or is damaged.
+        DataError: if the file cannot be read or is damaged.
     """
 
     def absolute(path: str) -> Path:
@@ -96,7 +103,21 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
         predicted = {name: absolute(each["prediction"]) for name, each in plain["cases"].items() if each["prediction"]}
         return EvaluatedFiles(Labels.from_json(plain["labels"]), cases, predicted)
 
-    file = evaluation / SCORED
-    if not file.is_file():
-        raise DataError(f"{file}: does not exist: expected the folder of an evaluation; make it with evaluate")
-    return parse_object(file, parse, ADVICE)
+    # Evaluate never replaces a damaged record.
+    return parse_object(evaluation / SCORED, parse, "expected what evaluate writes; evaluate into another folder")
+
+
+def check_results(evaluation: Path) -> None:
+    """Check that the results in a folder are those of an evaluation, whose ``scored.json`` is beside them.
+
+    Raises:
+        ConfigError: if they are not.
+    """
+    with suppress(DataError):
+        if isinstance(read_object(evaluation / SCORED).get("cases"), dict):
+            return
+    if others := [name for name in (SCORED, *RESULTS) if os.path.lexists(evaluation / name)]:
+        raise ConfigError(
+            f"{evaluation}: holds {first_few(others)}, which evaluate did not write, or whose record is damaged: "
+            "move it elsewhere, or name another folder"
+        )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attention_unet.dataset.reading import read_channels
-from attention_unet.errors import DataError
+from attention_unet.errors import noting_failure
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.evaluation.rows import Row, mean_dice
 from attention_unet.files.prediction_folder import attention_path
@@ -19,22 +19,17 @@ PICTURE = "picture.png"
 
 
 def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[Row]) -> dict[str, str]:
-    """Draw ``picture.png``: the cases with the lowest, the middle and the highest mean Dice.
+    """Draw ``picture.png``: the cases with the lowest, the middle and the highest mean Dice that have an image.
 
-    The first attention map is shown, if there are any. Cases without an image are not drawn.
-
-    Returns:
-        The reason by case, for cases that cannot be drawn.
+    The first attention map of each is shown, if there is one. Return the reason by failed case.
     """
     dice = mean_dice(rows)
     ranked = [case for case in dice if case in files.predicted and files.cases[case].images]
     scenes: list[Scene] = []
     failed: dict[str, str] = {}
     for case in dict.fromkeys([ranked[0], ranked[len(ranked) // 2], ranked[-1]] if ranked else []):
-        try:
+        with noting_failure(failed, case):
             scenes.append(_read_scene(files, case, f"{case}\nDice {dice[case]:.3f}"))
-        except DataError as error:
-            failed[case] = str(error)
     if scenes:
         save_figure(draw_mosaic(scenes, files.labels.names), evaluation / PICTURE)
         log.info("example cases are in %s", evaluation / PICTURE)

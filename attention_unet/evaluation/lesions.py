@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from attention_unet.errors import DataError
+from attention_unet.errors import noting_failure
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
@@ -52,7 +52,7 @@ class Lesions:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of both, 0 if one of them is 0; NaN if there is no component, 0 if in one mask only."""
+        """Harmonic mean of sensitivity and precision; 0 if only one mask has components, NaN if none has."""
         if not (self.reference and self.predicted):
             return 0.0 if self.reference or self.predicted else float("nan")
         both = self.sensitivity + self.precision
@@ -64,23 +64,16 @@ class Lesions:
 
 
 def write_lesions(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``components.csv``.
-
-    Returns:
-        The reason by case, for cases that failed.
-    """
+    """Write ``components.csv``. Return the reason by failed case."""
     rows: list[Sequence[object]] = []
     total: dict[str, Lesions] = {}
     failed: dict[str, str] = {}
     with progress_bar("components", len(files.cases)) as done:
         for name, case in files.cases.items():
-            try:
+            with noting_failure(failed, name):
                 reference = read_labels(files.reference(name)).array[0]
                 mask = files.predicted.get(name)
                 prediction = np.zeros_like(reference) if mask is None else read_labels(mask).array[0]
-            except DataError as error:
-                failed[name] = str(error)
-            else:
                 for each, counts in count_lesions(prediction, reference, files.labels, case.unannotated).items():
                     total[each] = total[each] + counts if each in total else counts
                     shares = (f"{share:.6g}" for share in (counts.sensitivity, counts.precision, counts.f1))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attention_unet.errors import DataError
+from attention_unet.evaluation.evaluated_files import ADVICE
 from attention_unet.evaluation.metrics import METRICS, CaseMetrics
-from attention_unet.evaluation.result_files import ADVICE
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.scans.labels import FOREGROUND
 

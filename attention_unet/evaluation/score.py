@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
-from attention_unet.errors import DataError
+from attention_unet.errors import noting_failure
 from attention_unet.evaluation.metrics import UNDEFINED, CaseMetrics, compare_masks
 from attention_unet.evaluation.rows import Row
 from attention_unet.scans.foreground import bounding_box
@@ -43,13 +43,11 @@ def score_cases(
             if case.label
         }
         for case, result in results.items():
-            try:
+            with noting_failure(failed, case):
                 rows, integers = result.result()
                 scores.extend(rows)
                 if integers:
                     unknown[case] = integers
-            except DataError as error:
-                failed[case] = str(error)
             done()
     finally:
         pool.shutdown(cancel_futures=True)

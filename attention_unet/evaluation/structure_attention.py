@@ -6,16 +6,14 @@ Explanation", arXiv:1902.10186). A gate may also have learned to suppress a stru
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_unet.errors import DataError
-from attention_unet.evaluation.evaluated_files import EvaluatedFiles
-from attention_unet.evaluation.result_files import ADVICE
+from attention_unet.errors import noting_failure
+from attention_unet.evaluation.evaluated_files import ADVICE, EvaluatedFiles
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import attention_path
@@ -27,6 +25,7 @@ log = logging.getLogger(__name__)
 
 ATTENTION_CSV = "attention.csv"
 BINS = 4096  # of weights, for the AUC
+MEASURES = ("inside", "outside", "auc")  # fields of StructureAttention
 
 
 @dataclass(frozen=True)
@@ -52,32 +51,18 @@ class StructureAttention:
     auc: float
 
 
-class MeanAttention(NamedTuple):
-    """Means of ``StructureAttention`` over cases."""
-
-    inside: float
-    outside: float
-    auc: float
-
-
 def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``attention.csv`` from the attention maps beside the predictions, if there are any.
-
-    Returns:
-        The reason by case, for cases that failed.
-    """
+    """Write ``attention.csv`` from the predicted attention maps, if any. Return the reason by failed case."""
     rows: list[StructureAttention] = []
     failed: dict[str, str] = {}
     cases = [case for case in files.cases if files.attention_places(case)]
     with progress_bar("attention", len(cases)) as done:
         for case in cases:
-            try:
+            with noting_failure(failed, case):
                 rows += _measure_case(files, case)
-            except DataError as error:
-                failed[case] = str(error)
             done()
     for (place, name), mean in mean_attention(rows).items():
-        log.info("attention, %s, %s: %.2f inside, %.2f outside, AUC %.3f", place, name, *mean)
+        log.info("attention, %s, %s: %.2f inside, %.2f outside, AUC %.3f", place, name, *mean.values())
     if rows:
         write_text(evaluation / ATTENTION_CSV, attention_to_csv(rows))
         log.info("attention of all cases is in %s", evaluation / ATTENTION_CSV)
@@ -123,26 +108,23 @@ def attention_in_structures(
     return rows
 
 
-def mean_attention(rows: Sequence[StructureAttention]) -> dict[tuple[str, str], MeanAttention]:
-    """Return the mean attention by place and class, over the cases for which it is defined."""
+def mean_attention(rows: Sequence[StructureAttention]) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the mean of each of ``MEASURES`` by place and class, over the cases for which they are defined."""
     values: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for row in rows:
         if not np.isnan(row.auc):
             values.setdefault((row.place, row.class_name), []).append((row.inside, row.outside, row.auc))
-    return {key: MeanAttention(*(float(mean) for mean in np.mean(each, axis=0))) for key, each in values.items()}
+    return {key: dict(zip(MEASURES, np.mean(each, axis=0).tolist(), strict=True)) for key, each in values.items()}
 
 
 def attention_to_csv(rows: Sequence[StructureAttention]) -> str:
     """Return the text of ``attention.csv``: one row per case, class and place."""
-    cells = [[value if isinstance(value, str | int) else f"{value:.6g}" for value in astuple(row)] for row in rows]
-    return csv_text([["case", "class", *[field.name for field in fields(StructureAttention)][2:]], *cells])
+    cells = [[row.case, row.class_name, row.place, *(f"{getattr(row, name):.6g}" for name in MEASURES)] for row in rows]
+    return csv_text([["case", "class", "place", *MEASURES], *cells])
 
 
 def read_attention(file: Path) -> list[StructureAttention]:
-    """Read the rows of an ``attention.csv``.
-
-    Returns:
-        The rows; empty if the file does not exist.
+    """Read the rows of an ``attention.csv``; none if there is no such file.
 
     Raises:
         DataError: if the file is not such a table.
@@ -151,7 +133,7 @@ def read_attention(file: Path) -> list[StructureAttention]:
 
 
 def _parse(row: Mapping[str, str]) -> StructureAttention:
-    statistics = (float(row[name]) for name in ("inside", "outside", "auc"))
+    statistics = (float(row[name]) for name in MEASURES)
     return StructureAttention(row["case"], row["class"], row["place"], *statistics)
 
 

@@ -10,8 +10,6 @@ from attention_unet.errors import plural
 from attention_unet.evaluation.summary import Statistics, Summary
 from attention_unet.scans.labels import FOREGROUND, MEAN
 
-DIGITS = {"dice": 4, "hd95_mm": 2, "nsd": 3}  # decimals of the mean of classes
-
 
 def tabulate(summary: Summary) -> Table:
     """Return the summary as a table: one row per class, one for their mean and one for the foreground."""
@@ -24,16 +22,13 @@ def tabulate(summary: Summary) -> Table:
     for name, metrics in summary.classes.items():
         table.add_row(name, *_cells(metrics))
     dice, distance = summary.mean_of_classes["dice"], summary.mean_of_classes["hd95_mm"]
-    dice_alone, distance_alone, surface_dice = (
-        _mean_of_classes(summary, metric, digits) for metric, digits in DIGITS.items()
-    )
     table.add_section()
     table.add_row(
         MEAN,
-        _spread(dice, 4, 3) if dice else dice_alone,
+        _spread(dice, 4, 3) if dice else _mean_of_classes(summary, "dice", 4),
         _interval(dice) if dice else "",
-        _spread(distance, 2, 2) if distance else distance_alone,
-        surface_dice,
+        _spread(distance, 2, 2) if distance else _mean_of_classes(summary, "hd95_mm", 2),
+        _mean_of_classes(summary, "nsd", 3),
         "",
     )
     if summary.foreground:
@@ -64,12 +59,13 @@ def print_table(summary: Summary, console: Console) -> None:
 
 def _cells(metrics: Mapping[str, Statistics]) -> list[str]:
     """Return the cells of the table for a class."""
+    predicted, true = metrics["volume_ml"].mean, metrics["reference_volume_ml"].mean
     return [
         _spread(metrics["dice"], 4, 3),
         _interval(metrics["dice"]),
         _spread(metrics["hd95_mm"], 2, 2),
         "-" if metrics["nsd"].mean is None else f"{metrics['nsd'].mean:.3f}",
-        _volumes(metrics["volume_ml"].mean, metrics["reference_volume_ml"].mean),
+        "-" if predicted is None or true is None else f"{predicted:.2f} ({true:.2f})",
     ]
 
 
@@ -79,10 +75,6 @@ def _mean_of_classes(summary: Summary, metric: str, digits: int) -> str:
         return "∞"
     mean = summary.foreground_mean[metric]
     return "-" if mean is None else f"{mean:.{digits}f}"
-
-
-def _volumes(predicted: float | None, true: float | None) -> str:
-    return "-" if predicted is None or true is None else f"{predicted:.2f} ({true:.2f})"
 
 
 def _interval(statistics: Statistics) -> str:

@@ -6,8 +6,12 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from attention_unet.inference.model_file import versions
+from attention_unet.scans.label_table import COLOURS
 
 PARTS = Path(__file__).parent / "page"
 EVALUATION = ("scores.js", "volume.js", "planes.js", "viewer.js", "training.js", "page.js")  # scripts, in order
@@ -18,11 +22,18 @@ SLOT = re.compile(r"\{\{(\w+)\}\}")  # {{name}} in the template
 def build_page(
     title: str, facts: Mapping[str, Any], voxels: Mapping[str, bytes], scripts: Sequence[str] = EVALUATION
 ) -> str:
-    """Return the page as HTML."""
+    """Return the page as HTML: with these facts, its title, the date, the versions and the colours of classes."""
+    facts = {
+        "title": title,
+        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": versions(),
+        "colours": COLOURS,
+        **facts,
+    }
     style = (PARTS / "style.css").read_text(encoding="utf-8")
     script = "\n".join((PARTS / name).read_text(encoding="utf-8") for name in ("elements.js", "charts.js", *scripts))
     parts = {
-        "title": html.escape(title),
+        "title": html.escape(f"{title} · attention_unet"),
         "policy": f"default-src 'none'; style-src {_hash_of(style)}; script-src {_hash_of(script)}",
         "style": style,
         "facts": as_json(facts),

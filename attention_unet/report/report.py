@@ -3,27 +3,22 @@
 import base64
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from matplotlib import colormaps
 
-from attention_unet.errors import DataError, plural, replace_paths
-from attention_unet.evaluation.evaluated_files import EvaluatedFiles, read_evaluated_files
-from attention_unet.evaluation.provenance import find_runs
-from attention_unet.evaluation.result_files import SCORED
+from attention_unet.errors import DataError, noting_failure, plural, replace_paths
+from attention_unet.evaluation.evaluated_files import SCORED, EvaluatedFiles, read_evaluated_files
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_object
 from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import EXPLANATION
-from attention_unet.inference.model_file import versions
 from attention_unet.report.page import build_page
 from attention_unet.report.scores import describe_scores
 from attention_unet.report.shown_case import show_case
-from attention_unet.report.training import describe_run
-from attention_unet.scans.label_table import COLOURS
+from attention_unet.report.training import describe_run, find_runs
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +46,6 @@ def write_report(
         DataError: if the evaluation is damaged.
     """
     facts: dict[str, Any] = {
-        "title": title,
-        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "versions": versions(),
-        "colours": COLOURS,
         "colour_map": base64.b64encode(colormaps["inferno"](range(256), bytes=True)[:, :3].tobytes()).decode(),
         "scores": None,
         "explanation": None,
@@ -84,20 +75,17 @@ def write_report(
         for folder in files.folders:
             recorded |= read_record(folder).get("cases", {})
         for case in worst:
-            try:
+            with noting_failure(failed, case):
                 stored = files.folder_and_stem(case)[1] if case in files.predicted else case
                 attention_mm = recorded.get(stored, {}).get("attention_mm", {})
-                shown = show_case(files, case, attention_mm, MAX_VOXELS // len(worst))
-                facts["shown"][case], voxels[case] = shown.facts, shown.voxels
-            except DataError as error:
-                failed[case] = str(error)
+                facts["shown"][case], voxels[case] = show_case(files, case, attention_mm, MAX_VOXELS // len(worst))
             done()
         names = _folder_names(files, output.parent)
         facts["failed"] = {case: replace_paths(reason, names) for case, reason in failed.items()}
         for each in facts["shown"].values():
             each["problem"] = each["problem"] and replace_paths(each["problem"], names)
     facts["runs"] = [describe_run(run) for run in runs]
-    write_text(output, build_page(f"{title} · attention_unet", facts, voxels))
+    write_text(output, build_page(title, facts, voxels))
     return failed
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.evaluation.calibration import BINS, CALIBRATION, read_bins
+from attention_unet.evaluation.evaluated_files import ADVICE
 from attention_unet.evaluation.metrics import METRICS
-from attention_unet.evaluation.result_files import ADVICE
 from attention_unet.evaluation.rows import mean_dice, read_metrics
 from attention_unet.evaluation.structure_attention import ATTENTION_CSV, mean_attention, read_attention
 from attention_unet.files.json_file import parse_object
@@ -39,7 +39,7 @@ def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
         "summary": parse_object(evaluation / "summary.json", lambda plain: {key: plain[key] for key in SHOWN}, ADVICE),
         "cases": [{"case": case, "mean_dice": dice.get(case), "scores": scores[case]} for case in order],
         "attention": [
-            {"place": place, "class": name, **mean._asdict()}
+            {"place": place, "class": name, **mean}
             for (place, name), mean in mean_attention(read_attention(evaluation / ATTENTION_CSV)).items()
         ],
         "calibration_bins": BINS,

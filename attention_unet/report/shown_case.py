@@ -4,9 +4,8 @@ import gzip
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,7 @@ STEPS = 255  # the highest byte
 Window = tuple[slice, slice, slice]
 
 
-@dataclass(frozen=True)
-class ShownCase:
+class ShownCase(NamedTuple):
     """Facts and voxels of a case on the page.
 
     Attributes:
@@ -136,14 +134,12 @@ def _find_maps(
 
 def _choose_window(structures: NDArray[np.uint8], spacing_mm: NDArray[np.float64], most: int) -> Window:
     """Return all voxels if they are few enough; otherwise those around the structures, thinned out if necessary."""
-    whole = tuple(slice(0, n, 1) for n in structures.shape)
-    if structures.size <= most:
-        return whole  # type: ignore[return-value]
-    box = bounding_box(structures > 0) if structures.any() else whole
-    limits = [
-        (max(s.start - math.ceil(MARGIN_MM / mm), 0), min(s.stop + math.ceil(MARGIN_MM / mm), n))
-        for s, mm, n in zip(box, spacing_mm, structures.shape, strict=True)
-    ]
+    limits = [(0, n) for n in structures.shape]
+    if structures.size > most and structures.any():
+        limits = [
+            (max(s.start - math.ceil(MARGIN_MM / mm), 0), min(s.stop + math.ceil(MARGIN_MM / mm), n))
+            for s, mm, n in zip(bounding_box(structures > 0), spacing_mm, structures.shape, strict=True)
+        ]
     edges, step = np.array([stop - start for start, stop in limits]), np.ones(3, dtype=int)
     while math.prod(-(-edges // step)) > most:
         step[int((spacing_mm * step).argmin())] += 1

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from attention_unet.dataset.splits import read_split
 from attention_unet.errors import UserError
 from attention_unet.files.json_file import read_object
+from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import CONFIG, HISTORY, MODEL_DESCRIPTION, PLAN, SPLIT
 from attention_unet.preparation.plan import read_plan
 from attention_unet.report.scores import to_json_number
@@ -33,6 +34,19 @@ def describe_run(run: Path) -> dict[str, Any]:
         "versions": model.get("versions", {}),
         "model_sha256": model.get("sha256"),
     }
+
+
+def find_runs(predictions: Path) -> list[Path]:
+    """Return the folders of the runs that ``run.json`` names. Runs whose model has changed since are left out."""
+    record = read_record(predictions)
+    runs = []
+    for name, sha256 in zip(record.get("models", []), record.get("models_sha256", []), strict=False):
+        run = (predictions / name).parent.resolve()
+        if (_read(run / MODEL_DESCRIPTION, read_object) or {}).get("sha256") == sha256:
+            runs.append(run)
+        elif (run / CONFIG).is_file():
+            log.warning("%s: its model is not the one that made the predictions: left out", run)
+    return runs
 
 
 def _read(file: Path, read: Callable[[Path], T]) -> T | None:

@@ -139,17 +139,12 @@ class Study:
 
     def cells(self) -> list[Cell]:
         """Return all trainings: fold by fold, so that a part of a study is a study, and in random order within."""
-        cells = [
-            [
-                Cell(arm, persons, seed, fold)
-                for arm in self.arms
-                for persons in self.persons
-                for seed in self.seeds[arm]
-            ]
-            for fold in self.folds
-        ]
         random = np.random.RandomState(0)
-        return [of_fold[i] for of_fold in cells for i in random.permutation(len(of_fold))]
+        cells: list[Cell] = []
+        for fold in self.folds:
+            of_fold = [Cell(arm, n, seed, fold) for arm in self.arms for n in self.persons for seed in self.seeds[arm]]
+            cells += [of_fold[i] for i in random.permutation(len(of_fold))]
+        return cells
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values, without folders of this machine.

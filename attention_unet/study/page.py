@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from attention_unet.config import Config
 from attention_unet.errors import plural
-from attention_unet.inference.model_file import versions
-from attention_unet.scans.label_table import COLOURS
 from attention_unet.study.costs import Cost
 from attention_unet.study.design import Cell, Study, size_name
 from attention_unet.study.exploration import (
@@ -31,7 +29,6 @@ from attention_unet.study.scores import Score, final_dice, of_predictions, witho
 from attention_unet.study.verdicts import Verdict
 from attention_unet.training.resolved_settings import without_folder
 
-Costs = Mapping[str, Cost] | None
 NARROWED = [0.001, 0.002, 0.005, 0.01]  # half widths of the 95 % interval, for the number of folds they need
 
 
@@ -41,7 +38,7 @@ def describe_study(
     records: Mapping[Cell, CellRecord],
     verdicts: Sequence[Verdict],
     results: Results,
-    costs: Costs,
+    costs: Mapping[str, Cost] | None,
     maps: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return all facts that the page shows."""
@@ -51,10 +48,6 @@ def describe_study(
     common, found = common_results(study, most, results), without_absent(results)
     pairs = {arm: find_pairs(study, results, arm, control, most) for arm in others}
     return {
-        "title": study.question,
-        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "versions": versions(),
-        "colours": COLOURS,
         "control": control,
         "margin": study.margin,
         "record": registration.sentences(),
@@ -86,10 +79,7 @@ def describe_study(
         ],
         "narrowed": NARROWED,
         "maps": [_describe_maps(arm, found) for arm, found in maps.items()],
-        "cells": [
-            {"arm": cell.arm, "persons": cell.persons, "seed": cell.seed, "fold": cell.fold, "dice": _mean_dice(scores)}
-            for cell, scores in found.items()
-        ],
+        "cells": [{**asdict(cell), "dice": _mean_dice(scores)} for cell, scores in found.items()],
     }
 
 

@@ -60,12 +60,11 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
     """
     with folder_lock(folder, WAITING), ExitStack() as locks:
         file = folder / RECORD
-        known = file.exists()
-        found = read_registration(folder) if known else _new_registration(study)
-        finished = find_finished(folder)
-        changes = found.changes(study) if known else [f"{RECORD} was missing"] if finished else []
+        known, finished = file.exists(), find_finished(folder)
         if not known and not finished:
             _check_folder(folder)
+        found = read_registration(folder) if known else _new_registration(study)
+        changes = found.changes(study) if known else [f"{RECORD} was missing"] if finished else []
         if changes and not (reason or "").strip():
             problem = (
                 f"differs from the study recorded on {found.date}" if known else f"{changes[0]}, but there are results"
@@ -128,14 +127,9 @@ def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:
 
 
 def _check_folder(folder: Path) -> None:
-    """Check that the folder of a new study is free of other files.
-
-    Raises:
-        ConfigError: if it is not.
-    """
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    others = sorted(name for name in names - {COSTS, CELLS, RUNS, MAPS, CACHE} if not name.startswith("."))
-    if others:
+    """Check that the folder of a new study is free of other files."""
+    ours = {COSTS, CELLS, RUNS, MAPS, CACHE}
+    if others := [path.name for path in folder.iterdir() if path.name not in ours and not path.name.startswith(".")]:
         raise ConfigError(
             f"{folder}: holds {first_few(others)} and no {RECORD}: expected a new folder for the results: name one by "
             "--output"
@@ -148,11 +142,7 @@ def _new_registration(study: Study) -> Registration:
 
 
 def _check_trainable(study: Study, common: Plan | None = None) -> Plan:
-    """Check that every arm can be trained, with every number of persons on every fold. Return the plan of the first.
-
-    Raises:
-        ConfigError: if not.
-    """
+    """Check that every arm can be trained, with every number of persons on every fold. Return the plan of the first."""
     first = next(iter(study.arms.values()))
     dataset = find_dataset(first.data)
     ids = [case.id for case in dataset.cases]

@@ -49,7 +49,7 @@ def write_study(study: Study, registration: Registration, folder: Path) -> list[
         write_text(
             folder / SENTENCES, _describe(study, registration, [*map(str, verdicts), *facts["warnings"]], len(results))
         )
-        write_text(folder / PAGE, build_page(f"{study.question} · attention_unet", facts, {}, STUDY))
+        write_text(folder / PAGE, build_page(study.question, facts, {}, STUDY))
         if results:
             draw_study(verdicts, study.margin, facts["curves"], folder / PICTURE)
     for text in facts["warnings"]:

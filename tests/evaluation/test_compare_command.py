@@ -78,3 +78,6 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     (tmp_path / "one" / "summary.json").write_text('{"settings": 3}')
     assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 1
     assert "summary.json: is damaged" in capsys.readouterr().err
+    (tmp_path / "one" / "summary.json").write_text('{"settings": {"tolerance_mm": [1]}}')
+    assert main(["compare", one, two, "-o", str(tmp_path / "c"), "--metric", "nsd"]) == 1
+    assert "summary.json: is damaged" in capsys.readouterr().err

@@ -234,6 +234,9 @@ def test_pictures_show_the_scan_that_was_predicted(bids, tmp_path, caplog):
     scored = json.loads((tmp_path / "out" / "scored.json").read_text())["cases"]
     assert all(case["images"][0].endswith("_T1w.nii.gz") for case in scored.values())
     for path in masks.rglob("*_dseg.json"):
+        path.write_text('{"Sources": 5}')
+    evaluate_folder(masks, manual, tmp_path / "without-sources", images=bids)
+    for path in masks.rglob("*_dseg.json"):
         path.write_text("{")
     _, failed = evaluate_folder(masks, manual, tmp_path / "again", images=bids)
     assert "the picture shows the first scan by name" in caplog.text

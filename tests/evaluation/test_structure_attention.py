@@ -46,7 +46,7 @@ def test_auc_tells_apart_and_which_way(weights, auc):
     )
     assert one.auc == auc
     assert np.isnan(absent.auc)
-    assert mean_attention([one, absent]) == {(0, "a"): (one.inside, one.outside, auc)}
+    assert mean_attention([one, absent]) == {(0, "a"): {"inside": one.inside, "outside": one.outside, "auc": auc}}
 
 
 def test_weights_above_one_are_told_apart_too():

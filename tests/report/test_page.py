@@ -46,7 +46,7 @@ def test_figures_are_those_of_the_evaluation(opened, report):
 def test_attention_calibration_and_training_are_shown(opened, report):
     rows = [row.split("\t") for row in opened.locator("#attention-table tbody tr").all_inner_texts()]
     means = mean_attention(read_attention(report.parent / "e" / "attention.csv"))
-    assert rows == [[place, name, *(f"{value:.3f}" for value in of)] for (place, name), of in means.items()]
+    assert rows == [[place, name, *(f"{value:.3f}" for value in of.values())] for (place, name), of in means.items()]
     assert opened.locator("#findings li").all_inner_texts() == summarise_findings(checks(), "sha")["sentences"]
     assert opened.locator("#explanation circle.dot").count() == 6 * 7
     assert "block 0.1000, 0.1000." in opened.locator("#calibration").inner_text()

@@ -8,10 +8,9 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.evaluation.calibration import Reliability, calibration_to_csv
-from attention_unet.evaluation.provenance import find_runs
 from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.report.page import as_json
-from attention_unet.report.training import describe_run
+from attention_unet.report.training import describe_run, find_runs
 from tests.report.build import STORED, build_evaluation, facts_of
 
 
@@ -161,6 +160,7 @@ def test_damaged_files_are_told(tmp_path, capsys):
         ("explanation.json", '{"cases": []}', "explanation.json: lacks model_sha256, sentences, shares"),
         ("attention.csv", "a,b\n1,2\n", "not a table of attention"),
         ("calibration.csv", "a,b\n1,2\n", "not a table of calibration"),
+        ("calibration.csv", "class,voxels,probability,share\na,1,nan,1\n", "not a table of calibration (a value is"),
         ("metrics.csv", "a,b\n1,2\n", "not a table of metrics"),
         ("metrics.csv", metrics_to_csv([]), "metrics.csv and scored.json list different cases"),
     ):

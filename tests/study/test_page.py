@@ -32,7 +32,7 @@ def write(folder, results=None, costs=None, maps=None, plan=None):
     records = {cell: CellRecord(cell, "", "", "", 30.0, {"torch": "2.13.0"}) for cell in results}
     file = folder / "study.html"
     facts = describe_study(plan, record, records, judge(plan, results), results, costs, maps or {})
-    file.write_text(build_page("page", facts, {}, STUDY))
+    file.write_text(build_page(NAME, facts, {}, STUDY))
     return file
 
 

@@ -39,8 +39,8 @@ function attempt(part) {
   }
 }
 
-function select(label, options, onchange) {
-  const list = element("select", { onchange: () => onchange(list.value) },
+function select(label, options, onchange, id) {
+  const list = element("select", { id, onchange: () => onchange(list.value) },
     options.map(({ value, text }) => element("option", { value }, text)));
   return element("label", { class: "control" }, element("span", {}, label), list);
 }

@@ -65,9 +65,7 @@ function showDistribution(onpick) {
 }
 
 function metricSelect(id, onchange) {
-  const list = select("Metric", scores.metrics.map(({ name, heading }) => ({ value: name, text: heading })), onchange);
-  list.lastChild.id = id;
-  return list;
+  return select("Metric", scores.metrics.map(({ name, heading }) => ({ value: name, text: heading })), onchange, id);
 }
 
 // Show a table with one row per case. A click on a heading sorts by that column, the worst first; a second click reverses.

@@ -66,11 +66,9 @@ class Viewer {
     const range = (id, text, top, use) => element("label", { class: "control" }, element("span", {}, text),
       element("input", { type: "range", id, min: 0, max: top, oninput: (event) => { use(Number(event.target.value)); this.draw(); } }));
     const maps = [{ value: "", text: "none" }, ...facts.maps.map((map, i) => ({ value: i, text: map.name }))];
-    const map = select("Map", maps, (value) => { look.map = value === "" ? null : Number(value); this.draw(); });
-    map.lastChild.id = "map";
+    const map = select("Map", maps, (value) => { look.map = value === "" ? null : Number(value); this.draw(); }, "map");
     const channels = facts.channels.map((_, i) => ({ value: i, text: report.channels[i] ?? `channel ${i}` }));
-    const channel = select("Channel", channels, (value) => { look.channel = Number(value); this.resetWindow(); this.showState(); this.draw(); });
-    channel.lastChild.id = "channel";
+    const channel = select("Channel", channels, (value) => { look.channel = Number(value); this.resetWindow(); this.showState(); this.draw(); }, "channel");
     this.overlays.replaceChildren(...[
       box("reference", "Reference"), box("prediction", "Prediction"), box("difference", "Difference"), box("crosshair", "Crosshair"),
       facts.maps.length ? map : null,
