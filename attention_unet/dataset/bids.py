@@ -52,11 +52,7 @@ Scans = dict[tuple[Path, str], dict[str, list[Path]]]
 
 
 def group_scans(root: Path, folders: Iterable[Path], suffixes: Sequence[str]) -> Scans:
-    """Return the files of scans by suffix. Files of a scan have their folder and all entities in common.
-
-    Returns:
-        By folder, relative to the dataset, and entities, such as ``sub-01_ses-1``.
-    """
+    """Return files by folder, relative to the dataset, and entities, such as ``sub-01_ses-1``; then by suffix."""
     files: Scans = defaultdict(lambda: defaultdict(list))
     for path, entities, suffix in _named_volumes(root, folders, lambda path: _suffix(path) in suffixes):
         if suffix in suffixes:
@@ -65,16 +61,13 @@ def group_scans(root: Path, folders: Iterable[Path], suffixes: Sequence[str]) ->
 
 
 def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[Dataset, dict[str, str]]:
-    """Return the labelled scans of a BIDS dataset.
+    """Return the labelled scans of a BIDS dataset without incomplete ones, and the problem of each of those by id.
 
     Args:
         root: folder of the dataset.
         suffixes: suffix of each channel in order, such as T1w.
         pattern: pattern of the paths of label maps in this folder; ``*`` stands for any text, also with ``/``. The name
             of a label map has the entities of its scan, apart from those that say how it was made, such as ``desc``.
-
-    Returns:
-        The dataset without incomplete cases, and the problem of each of them by id.
 
     Raises:
         ConfigError: if a suffix is given twice.
@@ -229,7 +222,9 @@ def name_classes(root: Path, labels: Labels, label_maps: Iterable[Path]) -> Labe
     if wrong := (set(integers) & {*RESERVED, "ignore"}):
         raise DataError(f"{root}: a class is called {first_few(wrong)}: this name is reserved; correct the table")
     if len(integers) < len(labels.painted):
-        same = [name for name, count in Counter(names.get(v) for v in labels.painted).items() if name and count > 1]
+        same = [
+            name for name, count in Counter(names.get(v, f"label {v}") for v in labels.painted).items() if count > 1
+        ]
         raise DataError(f"{root}: several integers of the label maps are called {first_few(same)}: correct the table")
     return Labels(integers, labels.painted)
 

@@ -46,7 +46,7 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
             warnings.append(f"{fact.id}: no class is in its label map")
     if facts:
         extents = [fact.extent for fact in facts]
-        spacings = sizes_of(extents, stack_of(extents)).spacings_mm
+        _, spacings = sizes_of(extents, stack_of(extents))
         log_ratios = np.abs(np.log(spacings / np.median(spacings, axis=0))).max(axis=1)
         for fact, spacing_mm, log_ratio in zip(facts, spacings, log_ratios, strict=True):
             if log_ratio > np.log(UNUSUAL_RATIO):
@@ -69,10 +69,7 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
 
 
 def check_trainable(facts: Sequence[CaseFacts], held_out: Collection[str], classes: Sequence[str]) -> list[str]:
-    """Check that every class can be learned, and that no held-out image is trained on under another id.
-
-    Returns:
-        Warnings.
+    """Check that every class can be learned, and that no held-out image has another id in training. Return warnings.
 
     Raises:
         DataError: if a class cannot be learned, or a held-out image is trained on.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,37 +37,23 @@ class Extent:
     kept: float
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of cases along RAS+ axes, one row per case.
-
-    Attributes:
-        grids: voxels of the foreground boxes (N, 3).
-        spacings_mm: voxel sizes (N, 3).
-        stack: how their thick slices lie, however oblique; None if most have none.
-    """
-
-    grids: NDArray[np.int64]
-    spacings_mm: NDArray[np.float64]
-    stack: Stack | None
-
-
 def stack_of(extents: Sequence[Extent]) -> Stack | None:
-    """Return how the thick slices of cases lie."""
+    """Return how the thick slices of cases lie, however oblique; None if most cases have none."""
     return find_stack([np.array(extent.affine) for extent in extents])
 
 
-def sizes_of(extents: Sequence[Extent], stack: Stack | None) -> Sizes:
-    """Return the sizes of cases along the axes that nearest_axes gives them."""
-    affines = [np.array(extent.affine) for extent in extents]
-    orders = [list(nearest_axes(affine, stack)[0]) for affine in affines]
-    return Sizes(
-        np.array([np.array(extent.box)[order] for extent, order in zip(extents, orders, strict=True)]),
-        np.array(
-            [np.linalg.norm(affine[:3, :3], axis=0)[order] for affine, order in zip(affines, orders, strict=True)]
-        ),
-        stack,
-    )
+def sizes_of(extents: Sequence[Extent], stack: Stack | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return sizes of cases along the axes of the network: voxels of the foreground boxes, and voxel sizes in mm.
+
+    Both have a row per case, (N, 3).
+    """
+    grids, spacings_mm = [], []
+    for extent in extents:
+        affine = np.array(extent.affine)
+        order = list(nearest_axes(affine, stack).order)
+        grids.append(np.array(extent.box)[order])
+        spacings_mm.append(np.linalg.norm(affine[:3, :3], axis=0)[order])
+    return np.array(grids), np.array(spacings_mm)
 
 
 @dataclass(frozen=True)
@@ -125,7 +112,10 @@ def measure_case(
     flat = image.array.reshape(len(image.array), -1)
     box = find_box(image)
     labelled = mask_of(label.array[0], tuple({value for group in groups.values() for value in group}))
-    middle = np.quantile(flat[:, :: -(-flat.shape[1] // QUANTILE_VOXELS)], [0.01, 0.5, 0.99], axis=1).T
+    step = -(-flat.shape[1] // QUANTILE_VOXELS)
+    while math.gcd(step, flat.shape[1]) > 1:  # otherwise only some planes of the last axis are sampled
+        step += 1
+    middle = np.quantile(flat[:, ::step], [0.01, 0.5, 0.99], axis=1).T
     return CaseFacts(
         id=case.id,
         extent=measure_extent(image, box),
@@ -162,7 +152,7 @@ def image_digest(volume: Volume) -> str:
 
 
 def measure_extent(volume: Volume, box: Sequence[slice] = ()) -> Extent:
-    """Measure the foreground box of an image, if it is not given."""
+    """Measure size and direction of an image. Its foreground box is computed if it is not given."""
     i, j, k = (edge.stop - edge.start for edge in box or find_box(volume))
     rows = tuple(tuple(map(float, row)) for row in volume.affine)
     return Extent(rows, (i, j, k), float(i * j * k / np.prod(volume.grid)))

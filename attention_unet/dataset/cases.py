@@ -94,7 +94,7 @@ def locate_dataset(root: str | None, dataset: str) -> Path:
 
 
 def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
-    """Find the labelled cases of a dataset. Images are not read.
+    """Return the labelled cases of a dataset, and the problem of each incomplete case by id. Images are not read.
 
     Three layouts are known:
 
@@ -103,9 +103,6 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     - nnU-Net raw: ``dataset.json`` with ``channel_names``, folders imagesTr and labelsTr, files ``CASE_0000.nii.gz``.
     - Plain: folders images and labels (or imagesTr and labelsTr), files of the same names. Images may have channel
       suffixes. Without a folder of images, images are synthesized from the label maps.
-
-    Returns:
-        The dataset without the incomplete cases, and the problem of each of them by id.
 
     Raises:
         DataError: if the dataset itself is faulty, or no case is left.
@@ -206,9 +203,7 @@ def _list_described_cases(root: Path, entries: Any) -> list[Case]:
         raise DataError(f"{file}: training is {entries!r}: expected a list of cases")
     cases = []
     for entry in entries:
-        if not (
-            isinstance(entry, dict) and isinstance(entry.get("image"), str) and isinstance(entry.get("label"), str)
-        ):
+        if not (isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("image", "label"))):
             raise DataError(f"{file}: training holds {entry!r}: expected an object of image and label")
         image, label = (root / entry["image"], root / entry["label"])
         for path in (image, label):
@@ -241,7 +236,9 @@ def _drop_incomplete(root: Path, cases: list[Case], problems: dict[str, str]) ->
         missing = [path for path in (*case.images, case.label) if path and not os.path.isfile(path)]
         if missing:
             advice = "missing: put it there or remove the case from the list"
-            if missing[0].is_symlink():
+            if missing[0].is_dir():
+                advice = "is a folder: training reads no DICOM; convert it, for example with dcm2niix"
+            elif missing[0].is_symlink():
                 advice = describe_broken_link(missing[0])
             problems[case.id] = f"{', '.join(map(str, missing))}: {advice}"
     return [case for case in cases if case.id not in problems]

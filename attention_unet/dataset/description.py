@@ -61,7 +61,9 @@ def describe_labels(path: Path) -> Labels:
                 raise ValueError(f"{name!r} contains 0, the background")
             if numbers != (0,) or name == "ignore":
                 integers[str(name)] = numbers
-        ignore = _pop_ignored(integers)
+        ignored = integers.pop("ignore", ())
+        if len(ignored) > 1 or {0}.union(*integers.values()) & set(ignored):
+            raise ValueError("'ignore' needs an integer of its own, above 0")
         groups = list(integers.values())
         of_all = [integer for group in groups for integer in group]
         one_each = len(of_all) == len(set(of_all)) == len(groups)
@@ -84,21 +86,7 @@ def describe_labels(path: Path) -> Labels:
                 f"{path}: regions_class_order has {integer} for {name!r}: expected one of the integers of this class, "
                 "another for each class"
             )
-    return Labels(integers, region_order, ignore)
-
-
-def _pop_ignored(integers: dict[str, tuple[int, ...]]) -> int | None:
-    """Take the label "ignore" out of the integers by class; return its integer, or None if there is none.
-
-    Raises:
-        ValueError: if it has several integers, or shares its integer with a class.
-    """
-    if "ignore" not in integers:
-        return None
-    ignore, *others = integers.pop("ignore")
-    if others or ignore == 0 or any(ignore in group for group in integers.values()):
-        raise ValueError("'ignore' needs an integer of its own, above 0")
-    return ignore
+    return Labels(integers, region_order, ignored[0] if ignored else None)
 
 
 def _parse_integer(plain: object) -> int:

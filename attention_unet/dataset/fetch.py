@@ -34,12 +34,9 @@ DATASETS = {  # the MR tasks of the Medical Segmentation Decathlon
 
 
 def fetch(task: str, root: Path) -> Path:
-    """Download and unpack a task into a new folder in ``root``. A complete folder is not downloaded again.
+    """Download and unpack a task into a new folder in ``root``, and return it. A complete folder is not fetched again.
 
     Address and MD5 of the archive are those of MONAI; the publishers give no other hash.
-
-    Returns:
-        The dataset's folder.
 
     Raises:
         DataError: if the folder is incomplete, the space does not suffice, the download fails, the hash differs, or the

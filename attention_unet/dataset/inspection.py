@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from attention_unet.dataset.case_checks import warnings_about
 from attention_unet.dataset.case_facts import CaseFacts, measure_case
@@ -28,14 +27,6 @@ class Inspection:
     facts: list[CaseFacts]
     problems: dict[str, str]
     warnings: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values for a JSON file."""
-        return {
-            "cases": [fact.to_json() for fact in self.facts],
-            "problems": self.problems,
-            "warnings": self.warnings,
-        }
 
 
 def inspect(

@@ -26,10 +26,7 @@ ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertool
 
 
 def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[[], None]) -> Path:
-    """Write a cohort in Decathlon layout into ``root/Phantom``. The same seed gives the same cohort.
-
-    Returns:
-        The folder of the dataset.
+    """Write a cohort in Decathlon layout into ``root/Phantom``, and return this folder. A seed gives one cohort.
 
     Raises:
         ConfigError: if the folder exists, or a number is out of range.
@@ -67,12 +64,10 @@ def make_case(random: np.random.RandomState) -> tuple[nib.Nifti1Image, nib.Nifti
     voxels = np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1)
     position_mm = voxels @ affine[:3, :3].T + affine[:3, 3]
     image, label = _scan(position_mm, random)
-    volumes = []
-    for array in (image.astype(np.float32), label.astype(np.uint8)):
-        volume = nib.Nifti1Image(array, affine)
+    volumes = [nib.Nifti1Image(array, affine) for array in (image.astype(np.float32), label.astype(np.uint8))]
+    for volume in volumes:
         volume.set_sform(affine, code=1)
         volume.set_qform(affine, code=1)
-        volumes.append(volume)
     return volumes[0], volumes[1]
 
 
@@ -110,14 +105,13 @@ def _scan(position_mm: Array, random: np.random.RandomState) -> tuple[Array, NDA
     scalp = head - skull
     folds = np.sin(deformed[..., 0] / 4) * np.sin(deformed[..., 1] / 5) * np.sin(deformed[..., 2] / 4)
     signal = 0.05 + 0.55 * scalp + (0.7 + 0.07 * folds) * brain_mask
-    for structure, change in ((ventricle, -0.5), (nucleus, 0.2), (lesion, 0.11)):
+    label = np.zeros(signal.shape, dtype=np.int64)
+    for value, structure, change in zip(CLASSES.values(), (ventricle, nucleus, lesion), (-0.5, 0.2, 0.11), strict=True):
         signal += change * contrast * _soft_mask(structure)
+        label[(structure < 0) & (label == 0)] = value
     field = np.exp(0.25 * (position_mm / FIELD_OF_VIEW_MM) @ random.uniform(-1, 1, size=3))
     noise = 0.04 * random.normal(size=(2, *signal.shape))
     magnitude = np.hypot(signal * field + noise[0], noise[1])
-    label = np.zeros(signal.shape, dtype=np.int64)
-    for name, structure in (("Ventricle", ventricle), ("Nucleus", nucleus), ("Lesion", lesion)):
-        label[(structure < 0) & (label == 0)] = CLASSES[name]
     return magnitude * random.uniform(300, 900), label
 
 

@@ -56,10 +56,7 @@ def read_case_label(case: Case, image: Volume, memory: int | None = None) -> Vol
 
 
 def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume, list[str]]:
-    """Read image and label of a training case and check their channels and labels.
-
-    Returns:
-        Image, label map, and the warnings of their readers.
+    """Read image and label map of a training case, check them, and return them with the warnings of their readers.
 
     Raises:
         DataError: if a file is damaged, missing or has another grid, or channels or labels are not the dataset's.

@@ -45,8 +45,9 @@ def choose_split(data: DataConfig, ids: Sequence[str], subjects: Mapping[str, st
     if len(splits) > 1 and len(splits) != data.folds:
         count = len(splits)
         raise ConfigError(f"{file}: holds {count} splits, but data.folds is {data.folds}: set data.folds to {count}")
-    fold = _read_fold(file)
-    if len(splits) == 1 and fold not in (None, data.fold):
+    plain = read_json(file)
+    fold = plain.get("fold") if isinstance(plain, dict) else None
+    if len(splits) == 1 and isinstance(fold, int) and fold != data.fold:
         raise ConfigError(
             f"{file}: holds the split of fold {fold}, but data.fold is {data.fold}: name a file with all folds"
         )
@@ -133,11 +134,9 @@ def check_held_out_once(splits: Mapping[int, Split]) -> None:
 
 
 def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int) -> list[str]:
-    """Choose cases that a training without held-out cases predicts before it trains on them.
+    """Return ids of cases that a training without held-out cases predicts before it trains on them.
 
-    Returns:
-        Ids of a tenth of the cases, at most 20 or those of one subject; an empty list if there are fewer than 10
-        subjects.
+    They are a tenth of the cases, at most 20 or those of one subject. With fewer than 10 subjects there are none.
     """
     if len({subjects.get(case, case) for case in ids}) < LATE_FOLDS:
         return []
@@ -154,13 +153,6 @@ def write_split(path: Path, split: Split, fold: int | None = None) -> None:
     """Write a split as JSON: case ids, and the number of the fold if given."""
     plain = dataclasses.asdict(split) | ({} if fold is None else {"fold": fold})
     write_text(path, json.dumps(plain, indent=1) + "\n")
-
-
-def _read_fold(file: Path) -> int | None:
-    """Return the fold in a file of ``write_split``; None if it has no fold, or lists several splits."""
-    plain = read_json(file)
-    fold = plain.get("fold") if isinstance(plain, dict) else None
-    return fold if isinstance(fold, int) else None
 
 
 def read_split(path: Path) -> Split:
@@ -191,12 +183,6 @@ def read_splits(path: Path) -> list[Split]:
         raise ConfigError(f"{path}: holds no splits of cases ({error}): {expected}") from error
     if not splits:
         raise ConfigError(f"{path}: holds no splits: expected at least one; correct the file")
-    for split in splits:
-        both = sorted(set(split.training) & set(split.validation))
-        if both:
-            raise ConfigError(
-                f"{path}: {first_few(both)}: trained on and held out; expected each case on one side: correct it"
-            )
     return splits
 
 
@@ -204,7 +190,7 @@ def parse_split(plain: object, training: str = "training", validation: str = "va
     """Make a split from plain values.
 
     Raises:
-        ValueError: if ``plain`` is not such an object.
+        ValueError: if ``plain`` is not such an object, or a case is listed twice or on both sides.
     """
     parts = [plain.get(name) for name in (training, validation)] if isinstance(plain, Mapping) else [None]
     if not all(isinstance(part, list) and all(isinstance(case, str) for case in part) for part in parts):
@@ -212,6 +198,8 @@ def parse_split(plain: object, training: str = "training", validation: str = "va
     split = Split(*(tuple(part) for part in parts if part is not None))
     if twice := [case for part in (split.training, split.validation) for case, n in Counter(part).items() if n > 1]:
         raise ValueError(f"{twice[0]} is listed twice")
+    if both := set(split.training) & set(split.validation):
+        raise ValueError(f"{first_few(both)}: trained on and held out; expected each case on one side")
     return split
 
 

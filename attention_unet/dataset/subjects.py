@@ -23,13 +23,10 @@ SIGNIFICANCE = 1e-6  # p-value below which similar neighbours are reported
 
 
 def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Return the subject of each case.
+    """Return the subject of each case by id. It is empty if nothing names subjects.
 
     It comes from the table or the pattern of the configuration. Without these, it is the participant of BIDS, or
     ``subjects.csv`` in the dataset is read.
-
-    Returns:
-        Subject by case id; empty if there is neither table nor pattern.
 
     Raises:
         ConfigError: if the table is missing, damaged or lacks a case, or the pattern does not match a case id.
@@ -90,7 +87,7 @@ def find_similar_cases(facts: Sequence[CaseFacts]) -> list[str]:
 def _match_subjects(pattern: str, ids: Sequence[str]) -> dict[str, str]:
     try:
         compiled = re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise ConfigError(f"data.subject_pattern is {pattern!r}: not a regular expression ({error})") from error
     if compiled.groups < 1:
         raise ConfigError(f"data.subject_pattern is {pattern!r}: expected a group in brackets, such as '(sub-[^_]+)_'")
@@ -116,9 +113,7 @@ def _count_similar_neighbours(facts: Sequence[CaseFacts]) -> tuple[int, float]:
     """Count cases whose most similar other case is the next or the previous one in the list of ids.
 
     Cases are compared by three quantiles of their first channel: 1 %, median and 99 %, each in standard deviations.
-
-    Returns:
-        Their number, or 0 if it is not significant, and the number expected by chance.
+    The second value is the number expected by chance. The first is 0 if it is not significantly higher.
     """
     count = len(facts)
     if count < MIN_CASES:

@@ -42,7 +42,7 @@ def synthesize_image(
     sliced: bool,
     random: np.random.RandomState,
 ) -> NDArray[np.float32]:
-    """Synthesize an image of a box of regions, with the mean and standard deviation that preprocessing would give it.
+    """Synthesize an image (channels, *S) of a box of regions, with mean and standard deviation as after preprocessing.
 
     Args:
         regions: region of each voxel (1, *S); 0 is air.
@@ -51,9 +51,6 @@ def synthesize_image(
         nonzero: whether preprocessing leaves air at 0.
         sliced: whether the image may have thick slices.
         random: source of random numbers.
-
-    Returns:
-        (channels, *S).
     """
     shares = counts / max(counts[nonzero:].sum(), 1)
     shares[0] *= not nonzero
@@ -81,19 +78,11 @@ def synthesize_image(
 
 
 def thicken(image: NDArray[np.float32], axis: int, thickness: float) -> NDArray[np.float32]:
-    """Return an image (*S) as if it was scanned in thick slices, interpolated between them.
-
-    Args:
-        image: (*S).
-        axis: axis across the slices.
-        thickness: of the slices, in voxels.
-    """
-    smooth = ndimage.gaussian_filter1d(image, thickness / FWHM, axis=axis)
+    """Return an image (*S) as if scanned in slices of ``thickness`` voxels across ``axis``, then interpolated."""
+    planes = ndimage.gaussian_filter1d(image, thickness / FWHM, axis=axis)
     voxels = image.shape[axis]
     slices = max(round(voxels / thickness), 1)
-
-    def resample(planes: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    for factor in (slices / voxels, voxels / slices):
         factors = [factor if each == axis else 1.0 for each in range(image.ndim)]
-        return ndimage.zoom(planes, factors, order=1, mode="nearest", grid_mode=True)
-
-    return resample(resample(smooth, slices / voxels), voxels / slices)
+        planes = ndimage.zoom(planes, factors, order=1, mode="nearest", grid_mode=True)
+    return planes

@@ -67,14 +67,14 @@ def csv_rows(lines: Iterable[str], delimiter: str = ",") -> Iterator[dict[str, s
         ValueError: if a heading is there twice, or a row has more or fewer cells than there are headings.
     """
     reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
-    headings = [_unquote(cell) for cell in next(reader, [])]
+    headings = [cell.removeprefix(QUOTE) for cell in next(reader, [])]
     if twice := [heading for heading, count in Counter(headings).items() if count > 1 and heading.strip()]:
         raise ValueError(f"the heading {twice[0]} is there twice; rename one")
     for row in reader:
         if row and len(row) != len(headings):
             raise ValueError(f"line {reader.line_num} has {len(row)} cells for {len(headings)} headings")
         if row:
-            yield dict(zip(headings, map(_unquote, row), strict=True))
+            yield dict(zip(headings, (cell.removeprefix(QUOTE) for cell in row), strict=True))
 
 
 def _quote(cell: object) -> object:
@@ -85,7 +85,3 @@ def _quote(cell: object) -> object:
     except ValueError:
         return QUOTE + cell
     return cell
-
-
-def _unquote(cell: str) -> str:
-    return cell.removeprefix(QUOTE)

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from attention_unet.errors import DataError
 
@@ -45,7 +45,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
     except (ValueError, RecursionError) as error:
@@ -61,8 +61,6 @@ def _refuse_repeated_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    return float(text) if math.isfinite(float(text)) else _refuse(text)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a finite number")
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return number

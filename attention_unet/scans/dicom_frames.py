@@ -23,11 +23,11 @@ FUNCTIONAL_GROUPS = (
     *("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence"),
     *("FrameContentSequence", "MREchoSequence", "MRDiffusionSequence", "MRImageFrameTypeSequence"),
 )
-VARIANTS = {  # fields that differ between several images of one slice
-    "EffectiveEchoTime": "echo times",
+VARIANTS = {  # fields that differ between several images of one slice; of two with one word, the last counts
     "EchoTime": "echo times",
-    "TemporalPositionIndex": "time points",
+    "EffectiveEchoTime": "echo times",
     "TemporalPositionIdentifier": "time points",
+    "TemporalPositionIndex": "time points",
     "DiffusionBValue": "b-values",
     "StackID": "stacks",
     "ImageType": "types of image",
@@ -189,17 +189,12 @@ def _make_frame(file: Path, index: int, name: str, holders: Sequence["Dataset"])
         slope[0],
         intercept[0],
         max(int(holders[-1].BitsAllocated) // 8, 1),
-        {
-            word: _as_text(value)
+        {  # equal numbers give equal texts: 2.980 becomes 2.98
+            word: f"{float(value):g}" if isinstance(value, int | float | Decimal) else str(value)
             for field, word in VARIANTS.items()
             if (value := _first_value(holders, field)) is not None
         },
     )
-
-
-def _as_text(value: Any) -> str:
-    """Return a value as text. Equal numbers give equal texts: 2.980 becomes 2.98."""
-    return f"{float(value):g}" if isinstance(value, int | float | Decimal) else str(value)
 
 
 def _first_value(holders: Sequence["Dataset"], field: str) -> Any:

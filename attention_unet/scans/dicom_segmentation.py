@@ -71,7 +71,7 @@ def read_codes(path: Path) -> dict[str, SegmentCode]:
             if len(text) > most:
                 raise ValueError(f"{text!r} has {len(text)} characters, at most {most} are allowed")
         kind = Code(*texts)
-        return row["class"], SegmentCode(kind, Code(*category)) if any(category) else SegmentCode(kind)
+        return row["class"].strip(), SegmentCode(kind, Code(*category)) if any(category) else SegmentCode(kind)
 
     advice = (
         "expected columns, separated by commas: class, scheme, value, meaning, such as Anterior,SCT,5366008,Hippocampus"

@@ -15,9 +15,7 @@ def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice
     """
     projected = np.logical_or.reduce(mask)
     occupied = mask.any(axis=(1, 2)), projected.any(axis=1), projected.any(axis=0)
-    ends = [
-        np.flatnonzero(of_axis)[[0, -1]] if mask.size and of_axis.any() else (0, -1 - margin) for of_axis in occupied
-    ]
+    ends = [np.flatnonzero(each)[[0, -1]] if each.any() else (0, -1 - margin) for each in occupied]
     i, j, k = (slice(max(int(first) - margin, 0), int(last) + 1 + margin) for first, last in ends)
     return i, j, k
 

@@ -86,12 +86,7 @@ class ScanGrid:
         return slice(max(math.ceil(low), 0), min(math.floor(high) + 1, self.scan[axis]))
 
     def planes_back(self, values: int, rows: slice) -> int:
-        """Return how many planes of the scan to resample at a time.
-
-        Args:
-            values: number of values per voxel.
-            rows: rows of the scan, along the second RAS+ axis, that are resampled.
-        """
+        """Return how many planes of the scan to resample at a time: ``values`` per voxel, in ``rows`` of the scan."""
         start, stop = self.rows_for(rows)
         in_scan, in_box = (rows.stop - rows.start) * self.scan[2], (stop - start) * self.grid[2] / self.step[0]
         return planes_at_once(values * max(in_scan, in_box))
@@ -140,11 +135,7 @@ def planes_at_once(plane_values: float) -> int:
 
 
 def resample_to_grid(values: NDArray[Any], scan_grid: ScanGrid) -> Tensor:
-    """Resample values (C, I, J, K) of a scan to the box, some planes at a time.
-
-    Returns:
-        Values (C, *scan_grid.grid) float32, along the RAS+ axes.
-    """
+    """Resample values (C, I, J, K) of a scan to (C, *scan_grid.grid), float32 on RAS+ axes, some planes at a time."""
     oriented = scan_grid.orient(values)
     order = sorted(range(3), key=lambda axis: scan_grid.step[axis], reverse=True)
     in_scan, in_box = math.prod(scan_grid.scan[1:]) * scan_grid.step[0], math.prod(scan_grid.grid[1:])

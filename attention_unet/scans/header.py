@@ -37,14 +37,13 @@ def reporting_damage(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: is damaged or cut short ({error}): copy it again") from error
 
 
-def check_affine(path: Path, affine: NDArray[np.float64] | None) -> None:
+def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
     """Check that an affine is invertible and has voxel sizes of a scanner, in mm. Warn of unusual sizes and of shear.
 
     Raises:
         DataError: if the affine is not 4 x 4, not finite or singular, or if a voxel size is outside of EDGES_MM.
     """
-    finite = affine is not None and affine.shape == (4, 4) and np.isfinite(affine).all()
-    if affine is None or not finite or not np.array_equal(affine[3], (0, 0, 0, 1)):
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
         raise DataError(
             f"{path}: its affine is invalid: expected 4 x 4 finite numbers, the last row 0, 0, 0, 1; repair it"
         )

@@ -5,6 +5,7 @@ SimpleITK reads many damaged files without an error, and returns wrong voxels.
 
 import gzip
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -38,8 +39,7 @@ def with_ascii_names(path: Path) -> Iterator[Path]:
                 lines = path.read_bytes().splitlines(keepends=True)
                 fields = tuple(field.lower().encode() for field in DATA_FILE)
                 number = next(i for i, line in enumerate(lines) if line.lower().lstrip().startswith(fields))
-                separator = b"=" if b"=" in lines[number] else b":"
-                lines[number] = lines[number].partition(separator)[0] + separator + b" voxels\n"
+                lines[number] = re.split(rb"(?<=[=:])", lines[number], maxsplit=1)[0] + b" voxels\n"
                 readable.write_bytes(b"".join(lines))
             else:
                 readable.symlink_to(path.absolute())

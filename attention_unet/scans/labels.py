@@ -68,11 +68,7 @@ class Labels:
         return [int(label) for label in np.unique(label_map[~np.isin(label_map, sorted(known))])]
 
     def decode(self, target: NDArray[np.uint8 | np.bool_]) -> NDArray[np.unsignedinteger[Any]]:
-        """Return the label map (*S) of a network's target, in the smallest unsigned type.
-
-        Args:
-            target: class indices (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S).
-        """
+        """Return the label map (*S) of a target, as ``assign_classes`` returns it, in the smallest unsigned type."""
         if not self.overlapping:
             return np.array([0, *self.painted], dtype=self.dtype)[target[0]]
         label_map = np.zeros(target.shape[1:], dtype=self.dtype)
@@ -141,13 +137,9 @@ def assign_classes(shares: Iterable[Tensor], labels: Labels) -> Tensor:
 
 
 def assign_known_classes(shares: Iterable[Tensor], labels: Labels, annotated: Tensor, known: Tensor) -> Tensor:
-    """Return a target, as ``assign_classes`` does, in which voxels are ignored. The annotated part of a voxel decides.
+    """Return a target as ``assign_classes`` does, from the shares in the ``annotated`` part of each voxel (*S).
 
-    Args:
-        shares: share of each class in each voxel, (*S), 0 to 1, one class after another.
-        labels: classes in the order of the shares.
-        annotated: annotated share of each voxel, (*S).
-        known: voxels that count as annotated, (*S); the others are 255.
+    Voxels outside of ``known`` (*S) are ignored: they become 255.
     """
     annotated = annotated.clamp(min=LEAST_ANNOTATED)
     target = assign_classes((share / annotated for share in shares), labels)

@@ -8,7 +8,7 @@ import gzip
 import math
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
@@ -44,10 +44,17 @@ def read_nifti(path: Path, memory: int | None = None) -> Contents:
     with reporting_damage(path), path.open("rb") as file:
         packed = file.read(2) == GZIP_MAGIC
         file.seek(0)
-        volume = _read(path, gzip.GzipFile(fileobj=file) if packed else file, memory)  # type: ignore[arg-type]
+        stream = cast("BinaryIO", gzip.GzipFile(fileobj=file) if packed else file)
+        image = _open(path, stream)
+        array, affine, header = read_image(path, image, memory)
+        expected = _expected_bytes(image)
+        stream.seek(expected)
+        while rest := stream.read(BLOCK // 8):  # to the end, where gzip verifies the checksum
+            if rest.count(0) < len(rest) or stream.tell() > 2 * expected + BLOCK:
+                raise DataError(f"{path}: has data after the {array.size} voxels of its header: copy it again")
         if packed != path.name.lower().endswith(".gz"):
             warnings.warn(f"{path}: is {'' if packed else 'not '}packed by gzip, unlike its name", stacklevel=4)
-        return volume
+    return array, affine, header
 
 
 def read_image(path: Path, image: nib.Nifti1Image, memory: int | None = None) -> Contents:
@@ -65,18 +72,6 @@ def read_image(path: Path, image: nib.Nifti1Image, memory: int | None = None) ->
     check_real(path, image.get_data_dtype())
     affine = _checked_affine(path, image)
     return _read_voxels(path, image), affine, image.header
-
-
-def _read(path: Path, stream: BinaryIO, memory: int | None) -> Contents:
-    """Return voxels, affine and header of an unpacked stream. Read it to its end, where gzip verifies the checksum."""
-    image = _open(path, stream)
-    array, affine, header = read_image(path, image, memory)
-    expected = _expected_bytes(image)
-    stream.seek(expected)
-    while rest := stream.read(BLOCK // 8):
-        if rest.count(0) < len(rest) or stream.tell() > 2 * expected + BLOCK:
-            raise DataError(f"{path}: has data after the {array.size} voxels of its header: copy it again")
-    return array, affine, header
 
 
 def _open(path: Path, stream: BinaryIO) -> nib.Nifti1Image:
@@ -123,20 +118,17 @@ def _expected_bytes(image: nib.Nifti1Image) -> int:
 def _read_voxels(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
     """Return voxels (C, I, J, K) with the scaling of the header. Read them some planes at a time."""
     shape = image.shape
-    while len(shape) > 4 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) not in (3, 4):
+    if len(shape) < 3 or math.prod(shape[4:]) > 1:
         raise DataError(
             f"{path}: has {len(shape)} axes {shape}: expected a 3-D volume, or a 4-D one with channels; convert it"
         )
-    channels = shape[3] if len(shape) == 4 else 1
+    channels = shape[3] if len(shape) > 3 else 1
     as_in_file = np.empty((channels, *shape[2::-1]), dtype=np.float32)  # i varies fastest
     array: NDArray[np.float32] = as_in_file.transpose(0, 3, 2, 1)
     planes = max(BLOCK // (image.get_data_dtype().itemsize * shape[0] * shape[1]), 1)
     for channel in range(channels):
         for first in range(0, shape[2], planes):
-            index = (..., slice(first, first + planes), *([channel] if len(shape) == 4 else []))
-            index += (0,) * (image.ndim - len(shape))
+            index = (slice(None), slice(None), slice(first, first + planes), channel, 0, 0, 0)[: len(shape)]
             try:
                 # Values outside of float32 become infinite, and are reported as infinite.
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -156,18 +148,18 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
     try:
         qform, qform_code = image.get_qform(coded=True)
     except ValueError:  # an invalid quaternion; without an sform the file is refused
-        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=6)
+        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=5)
         return affine
     if sform_code == 0 and qform_code == 0:
-        warnings.warn(f"{path}: its header has no orientation (both codes are 0): used as it is", stacklevel=6)
+        warnings.warn(f"{path}: its header has no orientation (both codes are 0): used as it is", stacklevel=5)
         return affine
     pixdim, edges = image.header["pixdim"][1:4], np.linalg.norm(image.affine[:3, :3], axis=0)
     if sform_code and not np.allclose(edges, pixdim, rtol=SAME_SIZE, atol=0):
         sizes = [" x ".join(f"{size:.4g}" for size in vector) for vector in (pixdim, edges)]
         warnings.warn(
             f"{path}: its header has voxels of {sizes[0]} in pixdim, of {sizes[1]} in sform: the sform is used",
-            stacklevel=6,
+            stacklevel=5,
         )
     elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2 / unit):
-        warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=6)
+        warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=5)
     return affine

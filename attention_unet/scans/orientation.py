@@ -72,12 +72,7 @@ class Stack:
 
 
 def nearest_axes(affine: NDArray[np.float64], stack: Stack | None = None) -> Axes:
-    """Return how the axes of a scan lie along those of the network.
-
-    Args:
-        affine: 4 x 4, from voxel (i, j, k) of the scan to RAS+ mm.
-        stack: how the thick slices of the dataset lie; None if it has none: axes are the nearest to RAS+.
-    """
+    """Return how the axes of a scan lie along those of the network. Without a stack they are the nearest to RAS+."""
     thick, units = _thick_axis(affine), _unit_vectors(affine)
     cosines = np.array(np.eye(3) if stack is None else stack.directions) @ units
     if stack is None or thick is None or abs(cosines[stack.axis, thick]) < LEAST_COSINE:

@@ -169,11 +169,7 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
 
 
 def volume_of_array(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
-    """Return a volume made of an array.
-
-    Args:
-        array: voxels (I, J, K) or (C, I, J, K).
-        affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
+    """Return a volume of voxels (I, J, K) or (C, I, J, K). The affine, 4 x 4, is from voxel (i, j, k) to RAS+ mm.
 
     Raises:
         DataError: if the array has other axes or no real numbers, if more than 1 % of a channel is NaN or infinite, or

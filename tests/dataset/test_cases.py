@@ -77,6 +77,9 @@ def test_nnunet_1_lists_images_without_their_channels(tmp_path):
     (root / "imagesTr" / "b_0000.nii.gz").unlink()
     with pytest.raises(DataError, match=r"b\.nii\.gz: missing: put it there or remove the case from the list"):
         find_dataset(DataConfig(root=str(root)))
+    (root / "imagesTr" / "b.nii.gz").mkdir()
+    with pytest.raises(DataError, match=r"b\.nii\.gz: is a folder: training reads no DICOM; convert it"):
+        find_dataset(DataConfig(root=str(root)))
 
 
 def test_plain_folders_take_their_classes_from_the_files(tmp_path):

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.dataset import case_facts
 from attention_unet.dataset.case_checks import check_trainable
 from attention_unet.dataset.case_facts import sizes_of
-from attention_unet.dataset.cases import find_readable_cases
+from attention_unet.dataset.cases import Case, find_readable_cases
 from attention_unet.dataset.inspection import inspect
+from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import volume_of_array
 from tests.conftest import oblique_affine, save_nifti
 
 AFFINE = oblique_affine((1.0, 1.0, 3.0), degrees=8.0, axes=(2, 0, 1))
@@ -45,12 +48,21 @@ def test_facts(folder):
     assert found.problems == {}
     fact = found.facts[0]
     assert fact.id == "a"
-    sizes = sizes_of([fact.extent], None)
-    assert sizes.spacings_mm[0] == pytest.approx((1.0, 1.0, 3.0), abs=1e-3)  # on patient axes, however stored
+    _, spacings_mm = sizes_of([fact.extent], None)
+    assert spacings_mm[0] == pytest.approx((1.0, 1.0, 3.0), abs=1e-3)  # on patient axes, however stored
     assert fact.volumes_ml == pytest.approx({"large": 64 * 3 / 1000, "small": 3 / 1000, "none": 0.0}, rel=1e-3)
     assert fact.shares["large"] == pytest.approx(64 / np.prod(GRID))
     assert fact.quantiles[0, 2] == pytest.approx(100, abs=3)
     assert found.warnings == ["the class none is in no case"]
+
+
+def test_quantiles_are_of_all_slices_even_of_large_scans(monkeypatch):
+    monkeypatch.setattr(case_facts, "QUANTILE_VOXELS", 16)
+    image, label = np.ones((4, 4, 6), np.float32), np.zeros((4, 4, 6), np.uint8)
+    image[..., 0] = 0  # a step of six voxels would see this slice only
+    volumes = (volume_of_array(array, np.eye(4)) for array in (image, label))
+    fact = case_facts.measure_case(Case("a", (), None), *volumes, Labels({"a": (1,)}, (1,)), ())
+    assert fact.quantiles[0, 2] == 1
 
 
 def test_problems_of_files_that_are_only_looked_for_are_told_with_the_others(folder):

@@ -70,7 +70,7 @@ def test_names_colours_and_codes(tmp_path):
     table = tmp_path / "codes.csv"
     table.write_text(
         "class,scheme,value,meaning,category_scheme,category_value,category_meaning\n"
-        "Anterior,SCT,5366008,Hippocampus,SCT,91723000,Anatomical structure\n",
+        "Anterior ,SCT,5366008,Hippocampus,SCT,91723000,Anatomical structure\n",
         encoding="utf-8-sig",  # as Excel writes it
     )
     codes = read_codes(table)

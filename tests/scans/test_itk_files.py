@@ -204,7 +204,7 @@ def test_voxels_that_an_mha_names_and_that_are_not_there(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["näme.raw".encode(), b"n\xe4me.raw"])
+@pytest.mark.parametrize("name", ["näme.raw".encode(), b"n\xe4me.raw", b"te=30.raw"])
 @pytest.mark.parametrize("ending", [".mhd", ".nhdr", ".nrrd"])
 def test_voxels_in_a_file_of_any_name(tmp_path, name, ending):
     meta = META + "ElementSpacing = 1 1 1\nElementDataFile = "
