@@ -34,15 +34,15 @@ def describe(name: str, dataset: Path, folds: list[Path]) -> str:
     file = SHIPPED / f"{name}.safetensors"
     model, cases = load_model(file, CPU), find_dataset(DataConfig(root=str(dataset))).cases
     with safe_open(file, framework="pt") as content:
-        trained = json.loads(content.metadata()["description"])["trained"]
+        written = json.loads(content.metadata()["description"])
     gains = pool_gains(load_model(run, CPU).component_gains for run in folds)
     notes = {
-        "trained": trained,
+        **{name: written[name] for name in ("trained", "overlap", "started_from") if name in written},
         "component_gains": {label: (gain.cases, gain.total, gain.squares) for label, gain in gains.items()},
         "trained_on": TrainedOn.of({case.id: image_digest(read_channels(case)) for case in cases}).to_json(),
     }
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder), model.network.state_dict(), model.plan, notes)
+        save_model(Path(folder), model.network.state_dict(), model.plan, notes, model.locator)
         file.write_bytes((Path(folder) / WEIGHTS).read_bytes())
     return load_model(file, CPU).sha256
 
