@@ -59,7 +59,7 @@ class ModelError(UserError):
 
 @contextmanager
 def noting_failure(failed: dict[str, str], case: str) -> Iterator[None]:
-    """Put the reason of a DataError into ``failed``, so that one case stops no other."""
+    """Put the reason of a DataError into ``failed``, by case, so that one case stops no other."""
     try:
         yield
     except DataError as error:

@@ -25,8 +25,8 @@ class Place:
         channels: channels C of the features to attend to.
         gate_channels: channels Cg of the decoder's coarser signal.
         stride: step from the grid of the features to the gate's coarser grid, for each axis.
-        init: "open" starts as the identity or near it, "paper" as published. Unless its own text says otherwise, a
-            mechanism keeps torch's initial values at the "paper" start.
+        init: "open" starts as the identity or near it, "paper" as published, where most mechanisms keep torch's initial
+            values.
         classes: number of classes whose presence the mechanism may predict; None for no such prediction.
 
     Raises:

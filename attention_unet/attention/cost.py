@@ -53,7 +53,7 @@ def measure(
     init: Init = "open",
     device: torch.device | None = None,
 ) -> Cost:
-    """Measure a mechanism on random features. The gate has half their grid and twice their channels, as in a U-Net.
+    """Measure a mechanism on random features; the gating signal has half their grid and twice their channels.
 
     Args:
         spec: specification, as for ``build``.

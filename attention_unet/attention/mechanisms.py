@@ -160,7 +160,7 @@ def find_mechanism(name: str) -> type[Attention]:
         raise ValueError(f"{name} ({point.value}): its kind is {kind!r}: expected {', '.join(KINDS[1:])}")
     try:
         options_of(found)
-    except (TypeError, NameError) as error:
+    except Exception as error:  # of its constructor or its annotations
         raise ValueError(f"{name} ({point.value}): {error}") from error
     return found
 

@@ -169,7 +169,7 @@ def study(parser: ArgumentParser) -> None:
     parser.add_argument("--only", type=int | None, help="number of the one training to run, from 0, as in --list")
     parser.add_argument("--jobs", type=int, default=1, help=f"{JOBS}: a training each")
     add_flag(parser, "--report", "train nothing; write the verdicts on what is finished")
-    parser.add_argument("--maps", type=int | None, help="check attention maps of each arm on so many cases and report")
+    parser.add_argument("--maps", type=int | None, help="check attention maps of each arm on so many cases; report")
     parser.add_argument("--amend", help="why the study changed after it was recorded; it is reported")
 
 

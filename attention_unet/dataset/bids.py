@@ -61,7 +61,7 @@ def group_scans(root: Path, folders: Iterable[Path], suffixes: Sequence[str]) ->
 
 
 def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[Dataset, dict[str, str]]:
-    """Return the labelled scans of a BIDS dataset without incomplete ones, and the problem of each of those by id.
+    """Return the complete labelled scans of a BIDS dataset, and the problem of each incomplete one by id.
 
     Args:
         root: folder of the dataset.

@@ -179,8 +179,8 @@ def read_splits(path: Path) -> list[Split]:
             [parse_split(fold, "train", "val") for fold in plain] if isinstance(plain, list) else [parse_split(plain)]
         )
     except (DataError, ValueError) as error:
-        expected = "expected splits.json of a run, or splits_final.json of nnU-Net"
-        raise ConfigError(f"{path}: holds no splits of cases ({error}): {expected}") from error
+        expected = "correct it, or name splits.json of a run, or splits_final.json of nnU-Net"
+        raise ConfigError(f"{path}: its splits of cases cannot be used ({error}): {expected}") from error
     if not splits:
         raise ConfigError(f"{path}: holds no splits: expected at least one; correct the file")
     return splits

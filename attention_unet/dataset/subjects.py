@@ -23,10 +23,10 @@ SIGNIFICANCE = 1e-6  # p-value below which similar neighbours are reported
 
 
 def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Return the subject of each case by id. It is empty if nothing names subjects.
+    """Return the subject of each case by id; an empty dictionary if nothing names subjects.
 
-    It comes from the table or the pattern of the configuration. Without these, it is the participant of BIDS, or
-    ``subjects.csv`` in the dataset is read.
+    Subjects come from the table or the pattern of the configuration. Without these, they are the participants of BIDS,
+    or those of ``subjects.csv`` in the dataset.
 
     Raises:
         ConfigError: if the table is missing, damaged or lacks a case, or the pattern does not match a case id.

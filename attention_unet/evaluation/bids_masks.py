@@ -108,7 +108,7 @@ def _kind_of(volumes: Sequence[NamedVolume], kinds: Sequence[str]) -> str:
 
 
 def _of_kind(folder: Path, volumes: Sequence[NamedVolume], others: Sequence[Path], kind: str) -> list[NamedVolume]:
-    """Return the label maps with a suffix. Warn of the volumes that are not read."""
+    """Return the label maps with the suffix ``kind`` or without any. Warn of the volumes that are not read."""
     chosen = [volume for volume in volumes if volume.suffix in (kind, "")]
     rest = [volume.path for volume in volumes if volume.suffix not in (kind, "")]
     if not chosen:

@@ -61,7 +61,7 @@ class Reliability:
 
 
 def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``calibration.csv`` from the predicted probabilities, if any. Return the reason by failed case."""
+    """Write ``calibration.csv`` from the predicted probabilities, if any. Return why cases failed, by case."""
     table = evaluation / CALIBRATION
     paths = {case: probabilities_path(*files.folder_and_stem(case)) for case in files.predicted}
     probabilities = {case: path for case, path in paths.items() if path.is_file()}
@@ -87,7 +87,7 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
 def measure_reliability(
     probabilities: Mapping[str, Path], cases: Mapping[str, Case], labels: Labels, done: Callable[[], None]
 ) -> tuple[dict[str, Reliability], dict[str, str]]:
-    """Return the reliability of each class over all cases, and the reason by failed case."""
+    """Return the reliability of each class over all cases, and why cases failed, by case."""
     sums = np.zeros((len(labels.names), 3, BINS))
     failed: dict[str, str] = {}
     for case, file in probabilities.items():

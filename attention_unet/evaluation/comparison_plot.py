@@ -11,7 +11,7 @@ from attention_unet.evaluation.comparison import Comparison
 from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
 
-TALLEST = 590  # inches: Matplotlib draws at most 65,535 pixels
+TALLEST = 590  # inches, at 110 dpi: Matplotlib draws less than 2**16 pixels
 SPREAD = 0.12  # vertical scatter of the points, as a share of the height of a row
 
 

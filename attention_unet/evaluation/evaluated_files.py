@@ -57,7 +57,7 @@ class EvaluatedFiles:
 def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
     """Remove the results of an earlier evaluation and write ``scored.json``. Its paths are relative to its folder.
 
-    An evaluation that is stopped then leaves no mixture of both.
+    An evaluation that is stopped then leaves no mixture of old and new results.
     """
     for name in RESULTS:
         (evaluation / name).unlink(missing_ok=True)

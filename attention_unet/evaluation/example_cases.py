@@ -21,7 +21,7 @@ PICTURE = "picture.png"
 def write_example_cases(evaluation: Path, files: EvaluatedFiles, rows: Sequence[Row]) -> dict[str, str]:
     """Draw ``picture.png``: the cases with the lowest, the middle and the highest mean Dice that have an image.
 
-    The first attention map of each is shown, if there is one. Return the reason by failed case.
+    The first attention map of each is shown, if there is one. Return why cases failed, by case.
     """
     dice = mean_dice(rows)
     ranked = [case for case in dice if case in files.predicted and files.cases[case].images]

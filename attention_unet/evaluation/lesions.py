@@ -64,7 +64,7 @@ class Lesions:
 
 
 def write_lesions(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``components.csv``. Return the reason by failed case."""
+    """Write ``components.csv``. Return why cases failed, by case."""
     rows: list[Sequence[object]] = []
     total: dict[str, Lesions] = {}
     failed: dict[str, str] = {}

@@ -52,7 +52,7 @@ class StructureAttention:
 
 
 def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
-    """Write ``attention.csv`` from the predicted attention maps, if any. Return the reason by failed case."""
+    """Write ``attention.csv`` from the predicted attention maps, if any. Return why cases failed, by case."""
     rows: list[StructureAttention] = []
     failed: dict[str, str] = {}
     cases = [case for case in files.cases if files.attention_places(case)]
@@ -133,7 +133,9 @@ def read_attention(file: Path) -> list[StructureAttention]:
 
 
 def _parse(row: Mapping[str, str]) -> StructureAttention:
-    statistics = (float(row[name]) for name in MEASURES)
+    statistics = [float(row[name]) for name in MEASURES]
+    if np.isinf(statistics).any() or (np.isfinite(statistics[-1]) and np.isnan(statistics).any()):
+        raise ValueError(f"a value is not finite: {statistics}")
     return StructureAttention(row["case"], row["class"], row["place"], *statistics)
 
 

@@ -197,7 +197,7 @@ def _report_change(
 def _judge(changes: NDArray[np.float64], checks: Sequence[CaseChecks], *, falls: str, rises: str, neither: str) -> str:
     """Return the interval of a mean change, the number of cases and, if it differs, of persons, and the verdict.
 
-    The interval of a fall is that of its size. It is left out if it is NaN.
+    Of a fall, the interval is that of its size. An interval of NaN is left out.
     """
     subjects = [case.subject or case.case for case in checks]
     persons, (low, high) = len(set(subjects)), interval_of_mean(changes, subjects)

@@ -56,11 +56,12 @@ def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
     scan_grid = fit_grid(scan.affine, scan.grid, preprocessing.spacing_mm, preprocessing.stack)
     values = resample_to_grid(scan.array, scan_grid)
     if preprocessing.nonzero and scan_grid.step != (1.0, 1.0, 1.0):
-        # Average over nonzero voxels: zeros would give a masked scan a dark rim. Where they cover over half, it is 0.
+        # Average over nonzero voxels: zeros would give a masked scan a dark rim. Where most are 0, it is 0.
         for channel, scanned in zip(values, scan.array, strict=True):
             share = resample_to_grid(scanned[None] != 0, scan_grid)[0]  # of each voxel that was not 0 in the scan
             inside = share >= HALF
             channel.div_(share.clamp_(min=HALF)).mul_(inside)
+            del share, inside  # before the next channel, and the steps below, take memory
     background = find_background(values)
     bounds = foreground_box(values, background)
     i, j, k = (slice(first, stop) for first, stop in bounds)

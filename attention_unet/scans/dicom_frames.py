@@ -23,7 +23,7 @@ FUNCTIONAL_GROUPS = (
     *("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence"),
     *("FrameContentSequence", "MREchoSequence", "MRDiffusionSequence", "MRImageFrameTypeSequence"),
 )
-VARIANTS = {  # fields that differ between several images of one slice; of two with one word, the last counts
+VARIANTS = {  # fields that differ between images of one slice; of those with one word, the last that is there counts
     "EchoTime": "echo times",
     "EffectiveEchoTime": "echo times",
     "TemporalPositionIdentifier": "time points",

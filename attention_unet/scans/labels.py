@@ -137,7 +137,7 @@ def assign_classes(shares: Iterable[Tensor], labels: Labels) -> Tensor:
 
 
 def assign_known_classes(shares: Iterable[Tensor], labels: Labels, annotated: Tensor, known: Tensor) -> Tensor:
-    """Return a target as ``assign_classes`` does, from the shares in the ``annotated`` part of each voxel (*S).
+    """Return a target as ``assign_classes`` does, of shares divided by the ``annotated`` share of each voxel (*S).
 
     Voxels outside of ``known`` (*S) are ignored: they become 255.
     """

@@ -148,18 +148,18 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
     try:
         qform, qform_code = image.get_qform(coded=True)
     except ValueError:  # an invalid quaternion; without an sform the file is refused
-        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=5)
+        warnings.warn(f"{path}: its qform is no rotation: the sform is used", stacklevel=6)
         return affine
     if sform_code == 0 and qform_code == 0:
-        warnings.warn(f"{path}: its header has no orientation (both codes are 0): used as it is", stacklevel=5)
+        warnings.warn(f"{path}: its header has no orientation (both codes are 0): used as it is", stacklevel=6)
         return affine
     pixdim, edges = image.header["pixdim"][1:4], np.linalg.norm(image.affine[:3, :3], axis=0)
     if sform_code and not np.allclose(edges, pixdim, rtol=SAME_SIZE, atol=0):
         sizes = [" x ".join(f"{size:.4g}" for size in vector) for vector in (pixdim, edges)]
         warnings.warn(
             f"{path}: its header has voxels of {sizes[0]} in pixdim, of {sizes[1]} in sform: the sform is used",
-            stacklevel=5,
+            stacklevel=6,
         )
     elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2 / unit):
-        warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=5)
+        warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=6)
     return affine

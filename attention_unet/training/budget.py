@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from attention_unet.config import TrainingConfig
 
-VALIDATING = 0.04  # share of a budget in minutes for all validations before the last; as much is kept for the last
+VALIDATING = 0.04  # largest share of a budget in minutes for validations before the last; as much is kept for that
 CASE_WORK = 0.8  # time to predict the voxels of a patch / time to train on them
 LARGER_OVERLAP_WORK = 1.5**3  # time to predict with an overlap of 0.5 / time with 0.25
-LARGEST_CASE = 0.1  # share of a budget in minutes; a case that takes longer is at last predicted without overlap
+LARGEST_CASE = 0.1  # share of a budget in minutes; if a case takes longer, the last validation is without overlap
 FALLING = 1 / 8  # last share of a budget, over which the learning rate falls; docs/experiments.md, 2026-11-29
 LOWEST_RATE = 0.01  # least share of the learning rate
 RESERVED = 1.2  # time kept for the last validation, and the most it may take / time expected for it

@@ -40,7 +40,7 @@ class LoopState:
         loss: smoothed loss.
         seconds: smoothed seconds per patch.
         waited: smoothed seconds per patch that the network waited for data.
-        with_late: whether late cases (see ``PreparedCases``) have joined the training. Before, they are predicted once.
+        with_late: whether late cases (see ``PreparedCases``) have joined the training; just before, they are predicted.
         component_gains: gain in Dice of each class if its small components are dropped: number of cases,
             sum, and sum of squares.
         validating: seconds that validations took so far.

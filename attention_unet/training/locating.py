@@ -56,7 +56,7 @@ class Found(NamedTuple):
 
     @property
     def is_safe(self) -> bool:
-        """Whether the box holds the structures, and is much smaller than the scans."""
+        """Whether the box holds the structures, and leaves out enough of the scans."""
         if not self.recall:
             return False
         lowest = min(*self.recall, *self.recall_of_class.values())

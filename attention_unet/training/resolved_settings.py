@@ -42,10 +42,7 @@ MAY_CHANGE = (  # on resume: they do not change the result, except for rounding
     "training.devices",
     "training.nodes",
 )
-OF_THE_PLAN = (
-    "augmentation.flip_axes",
-    "augmentation.drop_channel",
-)  # the plan, which does not change, has these, too
+OF_THE_PLAN = ("augmentation.flip_axes", "augmentation.drop_channel")  # also in the plan, which does not change
 MAY_BE_OVERRIDDEN = (  # with --override: they affect the remaining steps only
     "augmentation.",
     "data.foreground_share",

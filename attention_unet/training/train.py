@@ -190,7 +190,7 @@ def _restore_or_train_locator(
     fabric: Fabric,
     caught: Sequence[int],
 ) -> Locator | None:
-    """Return the locator of a run: the saved one, or a new one. None if the plan has none or it is not safe."""
+    """Return the locator of a run, saved or new; None if the plan has none, or if a new one is not safe."""
     if state and state.locator:
         return Locator.from_json(state.locator, state.locator_weights, fabric.device)
     if state or not settings.plan.region_mm:

@@ -163,9 +163,8 @@ def test_table_of_the_literature():
         "gct": 768,
     }
     assert found["self"].macs == 732_168_192
-    lee = build(
-        "lee_gate", dims=2, channels=256, gate_channels=256, init="paper"
-    )  # the gate has the channels of the skip
+    # The gating signal has as many channels as the skip.
+    lee = build("lee_gate", dims=2, channels=256, gate_channels=256, init="paper")
     assert sum(p.numel() for p in lee.parameters()) == 66_435
 
 

@@ -122,6 +122,12 @@ def test_the_table_is_that_of_the_label_map(bids):
     assert find_bids_cases(bids, ["T1w"], LABELS)[0].labels.names == ('a "quoted', "of one")
 
 
+def test_a_class_cannot_have_the_name_of_an_integer_without_one(bids):
+    (bids / "derivatives" / "manual" / "desc-expert_dseg.tsv").write_text("index\tname\n1\tlabel 5\n")
+    with pytest.raises(DataError, match="several integers of the label maps are called label 5"):
+        find_bids_cases(bids, ["T1w"], LABELS)
+
+
 def test_what_cannot_be_trained_on_is_refused(bids):
     with pytest.raises(DataError, match=r"is a BIDS dataset: name the suffixes of its scans: --data.bids_suffixes"):
         find_dataset(DataConfig(root=str(bids)))

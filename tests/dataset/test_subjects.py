@@ -63,6 +63,7 @@ def test_a_table_that_cannot_be_used(tmp_path, text, message):
         (DataConfig(subjects="nowhere.csv"), r"nowhere\.csv: cannot be read"),
         (DataConfig(subject_pattern="sub-"), "expected a group in brackets"),
         (DataConfig(subject_pattern="(sub"), "not a regular expression"),
+        (DataConfig(subject_pattern="(a{4294967296})"), "not a regular expression"),
         (DataConfig(subject_pattern="(ses-2)"), "does not match sub-01_ses-1, sub-02_ses-1"),
         (DataConfig(subject_pattern="(a)", subjects="b.csv"), "both set"),
     ],

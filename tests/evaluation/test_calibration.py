@@ -130,6 +130,10 @@ def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):
     assert main(call) == 1
     assert "x1.nii.gz: has 2 channels: expected 3, one per class and one for the background" in capsys.readouterr().err
     for path in (tmp_path / "p" / "probabilities").iterdir():
+        path.write_bytes(b"broken")
+    assert main(call) == 1
+    assert not list((tmp_path / "out").glob("calibration.*"))  # every case failed
+    for path in (tmp_path / "p" / "probabilities").iterdir():
         path.unlink()
     assert main(call) == 0
     assert not list((tmp_path / "out").glob("calibration.*"))

@@ -159,6 +159,7 @@ def test_damaged_files_are_told(tmp_path, capsys):
         ("summary.json", '{"classes": {}}', "summary.json: lacks 'foreground'"),
         ("explanation.json", '{"cases": []}', "explanation.json: lacks model_sha256, sentences, shares"),
         ("attention.csv", "a,b\n1,2\n", "not a table of attention"),
+        ("attention.csv", "case,class,place,inside,outside,auc\na,a,skip 1,inf,0,1\n", "not a table of attention (a v"),
         ("calibration.csv", "a,b\n1,2\n", "not a table of calibration"),
         ("calibration.csv", "class,voxels,probability,share\na,1,nan,1\n", "not a table of calibration (a value is"),
         ("metrics.csv", "a,b\n1,2\n", "not a table of metrics"),

@@ -61,7 +61,7 @@ class Glimpse(Attention):
 
         Returns:
             Centres (B, T, dims), each chosen from all looks so far, and the estimated extents (B, T, dims) of the
-            structures there. Both are in the order of the axes, in units of half the grid: -1 to 1 along every axis.
+            structures there. Both are in the order of the axes, in units of half the grid; centres are from -1 to 1.
         """
         seen = self.see(x)
         # Positions need more than the 8 bits of bfloat16; all other values have the type of the features.

@@ -19,7 +19,8 @@ class DeformableAttention(Attention):
     points of each head start on a ray from the voxel. W starts at 0: the exact identity.
 
     Args:
-        heads: groups of channels that choose their points separately, or the largest divisor of it that divides C.
+        heads: groups of channels that choose their points separately; if they do not divide C, the greatest common
+            divisor of both.
         points: points of each head.
     """
 

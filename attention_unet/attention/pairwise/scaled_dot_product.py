@@ -23,9 +23,10 @@ MAX_QUERIES = 4096  # for the received map; on a finer grid they are equally spa
 class PairwiseAttention(Attention):
     """Attention with queries from the voxels of one signal, and keys and values from those of another or the same.
 
-    Queries, keys and values come from 1 x 1 convolutions; another one, W, adds what was gathered to x. For a large grid
-    the matrix of all pairs is never in memory: the kernel is fused, and keys and values of a grid of more than
-    ``MAX_KEYS`` voxels, or fewer with more than ``MAX_PAIRS`` pairs, come from block averages, which is logged once.
+    Queries, keys and values come from 1 x 1 convolutions. What is gathered passes another one, W, and is added to x.
+    For a large grid the matrix of all pairs is never in memory: the kernel is fused, and keys and values of a grid of
+    more than ``MAX_KEYS`` voxels, or fewer with more than ``MAX_PAIRS`` pairs, come from block averages, which is
+    logged once.
 
     Args:
         source_channels: channels of the signal of keys and values.

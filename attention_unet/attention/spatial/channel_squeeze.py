@@ -10,7 +10,9 @@ from attention_unet.layers.dimensions import CONV
 class ChannelSqueeze(Attention):
     """sSE (Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation ...", MICCAI 2018)::
 
-    q = sigmoid(w^T x + b),  y = q * x
+        q = sigmoid(w^T x + b),  y = q * x
+
+    with one weight q for each voxel.
     """
 
     kind: str = "spatial"
