@@ -8,6 +8,7 @@ import numpy as np
 
 from attention_unet.dataset.case_facts import CaseFacts, sizes_of, stack_of
 from attention_unet.errors import DataError
+from attention_unet.scans.orientation import TURNED, turned_degrees
 
 MANY_CHANNELS, ALIKE = 4, 0.1  # if more channels differ by at most this share of the values, it may be a time series
 RARE = 0.25  # share of the cases that a rare class is in
@@ -46,12 +47,18 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
             warnings.append(f"{fact.id}: no class is in its label map")
     if facts:
         extents = [fact.extent for fact in facts]
-        _, spacings = sizes_of(extents, stack_of(extents))
+        stack = stack_of(extents)
+        _, spacings = sizes_of(extents, stack)
         log_ratios = np.abs(np.log(spacings / np.median(spacings, axis=0))).max(axis=1)
         for fact, spacing_mm, log_ratio in zip(facts, spacings, log_ratios, strict=True):
             if log_ratio > np.log(UNUSUAL_RATIO):
                 size = " x ".join(f"{s:.3g}" for s in spacing_mm)
                 warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
+            if stack is not None and turned_degrees(np.array(fact.extent.affine), stack) > TURNED:
+                warnings.append(
+                    f"{fact.id}: its axes are turned by more than {TURNED:.0f} degrees against those of a typical "
+                    "case, so that rows may lie where others have columns: is the orientation in its header true?"
+                )
     partly = [fact for fact in facts if 0 < fact.annotated < 1]
     if partly and all(math.isclose(sum(fact.shares.values()), fact.annotated) for fact in partly):
         warnings.append("no annotated voxel is background, so that nothing shows where structures end: annotate some")

@@ -22,6 +22,7 @@ from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import choose_batch, choose_size
 from attention_unet.preparation.spacing import (
     SEEN,
+    check_slices,
     choose_spacing,
     configured_spacing,
     scan_spacing,
@@ -88,6 +89,8 @@ def make_plan(
     if config.network.dims == 2 and (slice_axis is None or config.data.patch):
         spacing = configured_spacing(fingerprint, config.data.spacing_mm or scans_mm.tolist())
         slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing)
+    if fingerprint.stack and not start:
+        check_slices(config, fingerprint.stack)
     in_plane = np.arange(3) != slice_axis
     # Counted in voxels of the scans: later folds of a cross-validation get planned voxels, and must decide the same.
     patch_is_small = voxels < SEEN * np.prod(typical_grid(fingerprint, extent_mm, scans_mm)[in_plane])
@@ -95,8 +98,11 @@ def make_plan(
     # Without a complete annotation, the extent of the structures is unknown. In a configuration that was filled from a
     # plan, data.locate says whether the patch is for a located part.
     annotated = dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
-    if (given or patch_is_small) and may_locate(config) and annotated and not whole_scans:
+    if (given or patch_is_small) and may_locate(config) and not whole_scans:
         region_mm = region_extent(fingerprint)
+        if region_mm is not None and not annotated:
+            region_mm = None
+            log.info("no locator, because some cases are not annotated completely: planned for whole scans")
     extent_mm = extent_mm if region_mm is None else region_mm
     if not config.data.spacing_mm:
         spacing = np.array(choose_spacing(fingerprint, extent_mm, in_plane, voxels))

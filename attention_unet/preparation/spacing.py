@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_unet.config import Config
+from attention_unet.errors import ConfigError
 from attention_unet.preparation.fingerprint import Fingerprint
-from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.scans.geometry import OWN_SLICES, fit_grid, resample_to_grid, resample_to_scan
-from attention_unet.scans.orientation import Stack
+from attention_unet.scans.orientation import THICK, Stack
 
 SEEN = 0.5  # share that a patch should see of a typical scan, or of the part that a locator finds
 KEPT = 0.97  # Dice that label maps must keep; docs/experiments.md, 2026-11-23
@@ -65,6 +67,27 @@ def configured_spacing(fingerprint: Fingerprint, spacing_mm: Sequence[float]) ->
     if fingerprint.stack and _keeps_slices(fingerprint.stack, fingerprint, spacing):
         spacing[fingerprint.stack.axis] = scan_spacing(fingerprint)[fingerprint.stack.axis]
     return spacing
+
+
+def check_slices(config: Config, stack: Stack) -> None:
+    """Check that a configured voxel size or patch has its slices where the thick slices of the scans follow each other.
+
+    Raises:
+        ConfigError: if it has them along another axis.
+    """
+    data, found = config.data, list[tuple[str, Sequence[float], int]]()
+    if data.spacing_mm and max(data.spacing_mm) >= THICK * sorted(data.spacing_mm)[1]:
+        found.append(("data.spacing_mm", data.spacing_mm, data.spacing_mm.index(max(data.spacing_mm))))
+    if config.network.dims == 2 and data.patch and data.patch.count(1) == 1:
+        found.append(("data.patch", data.patch, data.patch.index(1)))
+    for name, values, axis in found:
+        if axis != stack.axis:
+            right = list(values)
+            right[axis], right[stack.axis] = right[stack.axis], right[axis]
+            raise ConfigError(
+                f"{name} is {values}, with slices along {AXES[axis]}, but those of this dataset follow each other "
+                f"along {AXES[stack.axis]}: expected {right}"
+            )
 
 
 def typical_grid(

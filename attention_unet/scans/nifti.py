@@ -142,9 +142,15 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
     """Return the affine in mm. Warn if the header has no orientation or contradicts itself."""
     affine: NDArray[np.float64] = np.array(image.affine, dtype=np.float64)
     unit = UNIT_MM.get(int(image.header["xyzt_units"]) % 8, 1.0)
+    sform, sform_code = image.get_sform(coded=True)
+    pixdim = image.header["pixdim"][1:4].astype(np.float64)
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    differ = bool(sform_code) and not np.allclose(edges, pixdim, rtol=SAME_SIZE, atol=0)
+    unscaled = differ and np.allclose(edges, 1.0, rtol=1e-3, atol=0)  # directions alone, as in files of ACDC
+    if unscaled:
+        affine[:3, :3] *= pixdim / edges
     affine[:3] *= unit
     check_affine(path, affine)
-    sform, sform_code = image.get_sform(coded=True)
     try:
         qform, qform_code = image.get_qform(coded=True)
     except ValueError:  # an invalid quaternion; without an sform the file is refused
@@ -153,12 +159,11 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
     if sform_code == 0 and qform_code == 0:
         warnings.warn(f"{path}: its header has no orientation (both codes are 0): used as it is", stacklevel=6)
         return affine
-    pixdim, edges = image.header["pixdim"][1:4], np.linalg.norm(image.affine[:3, :3], axis=0)
-    if sform_code and not np.allclose(edges, pixdim, rtol=SAME_SIZE, atol=0):
+    if differ:
         sizes = [" x ".join(f"{size:.4g}" for size in vector) for vector in (pixdim, edges)]
+        used = "the sizes in pixdim are" if unscaled else "the sform is"
         warnings.warn(
-            f"{path}: its header has voxels of {sizes[0]} in pixdim, of {sizes[1]} in sform: the sform is used",
-            stacklevel=6,
+            f"{path}: its header has voxels of {sizes[0]} in pixdim, of {sizes[1]} in sform: {used} used", stacklevel=6
         )
     elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2 / unit):
         warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=6)

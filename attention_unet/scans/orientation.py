@@ -20,6 +20,7 @@ THICK = 1.998
 # 2 - sqrt(3), the axes found for three orthogonal directions are never a mirror image of them.
 LEAST_COSINE = 0.27
 COMPARED = 20  # scans, at most, among which the typical one is found
+TURNED = 60.0  # degrees; more is unusual: hearts of the same view differ by less than 53
 DECIMALS = 6  # of directions
 
 Direction = tuple[float, float, float]
@@ -93,22 +94,30 @@ def nearest_axes(affine: NDArray[np.float64], stack: Stack | None = None) -> Axe
 def find_stack(affines: Sequence[NDArray[np.float64]]) -> Stack | None:
     """Return how the thick slices of a dataset lie: along the RAS+ axis nearest to most of them.
 
-    The typical scan is the one, of up to 20, whose axes agree best with those of the others. None if most scans have no
-    thick slices.
+    Up to 20 scans are compared, evenly spaced in the list. The typical one is that whose axes agree best with those of
+    the others. None if most scans have no thick slices.
     """
+    compared = np.unique(np.linspace(0, len(affines) - 1, COMPARED).round().astype(int))  # the same as for a plan
+    affines = [affines[i] for i in compared]
     thick = [(affine, axis) for affine in affines if (axis := _thick_axis(affine)) is not None]
     if 2 * len(thick) <= len(affines):
         return None
     slices = int(np.mean([np.abs(_unit_vectors(affine)[:, axis]) for affine, axis in thick], axis=0).argmax())
     patient = Stack.upright(slices)
     typical, most = patient, -np.inf
-    some = [affine for affine, _ in thick[:: -(-len(thick) // COMPARED)]]
+    some = [affine for affine, _ in thick]
     for affine in some:
         candidate = Stack(slices, _as_tuples(_directions(affine, patient)))
         agreement = sum(float((_directions(other, candidate) * candidate.directions).sum()) for other in some)
         if agreement > most + 1e-6:
             typical, most = candidate, agreement
     return typical
+
+
+def turned_degrees(affine: NDArray[np.float64], stack: Stack) -> float:
+    """Return the largest angle between an axis of the network in a scan and in a typical scan of the dataset."""
+    cosines = (_directions(affine, stack) * np.array(stack.directions)).sum(axis=1)
+    return float(np.degrees(np.arccos(cosines.min().clip(-1.0, 1.0))))
 
 
 def _directions(affine: NDArray[np.float64], stack: Stack) -> NDArray[np.float64]:

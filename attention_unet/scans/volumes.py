@@ -163,7 +163,10 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
     shift_mm = float(np.abs((volume.affine - other.affine) @ corners).max())
     shifted = f"{volume.path}: is shifted by up to {shift_mm:.2f} mm against {other.path}"
     if shift_mm > 0.5 * min(volume.spacing_mm):
-        raise DataError(f"{shifted}: their affines must agree; {advice}")
+        raise DataError(
+            f"{shifted}: their affines must agree; {advice}; if their voxels match one by one, one of the headers is "
+            "wrong: copy that of the scan"
+        )
     if shift_mm > WARNED_SHIFT * min(volume.spacing_mm):
         warnings.warn(f"{shifted}: treated as aligned", stacklevel=2)
 

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -63,6 +64,17 @@ def test_quantiles_are_of_all_slices_even_of_large_scans(monkeypatch):
     volumes = (volume_of_array(array, np.eye(4)) for array in (image, label))
     fact = case_facts.measure_case(Case("a", (), None), *volumes, Labels({"a": (1,)}, (1,)), ())
     assert fact.quantiles[0, 2] == 1
+
+
+def test_a_stack_that_is_turned_against_the_others_is_told(folder):
+    assert not any("turned" in text for text in look(folder).warnings)
+    heart = np.eye(4)
+    heart[:3, :3] = np.linalg.qr([[-0.70, 0.44, -0.62], [-0.70, -0.32, 0.57], [-0.10, -0.83, -0.54]])[0] * [1, 1, 3]
+    for kind in ("images", "labels"):
+        file = folder / kind / "a.nii.gz"
+        save_nifti(file, np.asanyarray(nib.load(file).dataobj).transpose(1, 2, 0), heart)
+    (text,) = (text for text in look(folder).warnings if "turned" in text)
+    assert text.startswith("a: its axes are turned by more than 60 degrees against those of a typical case")
 
 
 def test_problems_of_files_that_are_only_looked_for_are_told_with_the_others(folder):

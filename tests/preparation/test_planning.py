@@ -197,3 +197,13 @@ def test_twice_as_thick_slices_are_halved_later_and_odd_edges_as_often_as_they_c
     assert strides[:2] == [[2, 2, 1], [2, 2, 2]]
     strides, _ = plan_levels(np.array([15, 15, 15]), np.ones(3), max_levels=6)
     assert strides == [[2, 2, 2], [2, 2, 2]]  # 15, 8, 4
+
+
+@pytest.mark.parametrize("fields", [{"spacing_mm": [1.25, 1.25, 10.0]}, {"patch": [64, 64, 1]}])
+def test_slices_that_are_configured_along_another_axis_are_refused(fields):
+    oblique = dataclasses.replace(cohort_of((256, 11, 256), (1.25, 10, 1.25)), stack=Stack.upright(1))
+    dims = 2 if "patch" in fields else 3
+    with pytest.raises(ConfigError, match="those of this dataset follow each other along back-front: expected"):
+        make_plan(Config(data=DataConfig(**fields), network=NetworkConfig(dims=dims)), dataset(), oblique, LAPTOP)
+    right = {name: [values[0], values[2], values[1]] for name, values in fields.items()}
+    make_plan(Config(data=DataConfig(**right), network=NetworkConfig(dims=dims)), dataset(), oblique, LAPTOP)

@@ -150,6 +150,26 @@ def test_voxel_sizes_in_pixdim_and_sform_that_differ(tmp_path, size, warned, qfo
     np.testing.assert_allclose(volume.spacing_mm, (size, 1, 1), rtol=1e-6)
 
 
+@pytest.mark.parametrize("qform", [0, 1])
+def test_an_sform_without_sizes_gets_those_of_pixdim(tmp_path, qform):
+    """As in files of ACDC; ITK reads them so."""
+    image = nib.Nifti1Image(ARRAY, np.diag([-1.5, -1.5, 10, 1]))
+    image.set_qform(image.affine, code=qform)
+    content = bytearray(image.to_bytes())
+    content[280:328] = np.diag([-1, -1, 1, 1])[:3].astype(np.float32).tobytes()  # srow_x, srow_y, srow_z
+    (tmp_path / "a.nii").write_bytes(content)
+    text = "of 1.5 x 1.5 x 10 in pixdim, of 1 x 1 x 1 in sform: the sizes in pixdim are used"
+    with pytest.warns(UserWarning, match=text):
+        volume = read_volume(tmp_path / "a.nii")
+    np.testing.assert_allclose(volume.affine, np.diag([-1.5, -1.5, 10, 1]))
+    write_like(tmp_path / "b.nii", np.ones(ARRAY.shape, np.uint8), volume)
+    made, given = nib.load(tmp_path / "b.nii").header, nib.load(tmp_path / "a.nii").header
+    for field in ("srow_x", "srow_y", "srow_z", "sform_code", "qform_code", "pixdim"):
+        np.testing.assert_array_equal(made[field], given[field])
+    with pytest.warns(UserWarning, match="the sizes in pixdim are used"):
+        np.testing.assert_array_equal(read_volume(tmp_path / "b.nii").affine, volume.affine)
+
+
 @pytest.mark.parametrize("magic", [b"n+1", b"ni1"])
 def test_a_header_is_not_read_as_voxels(tmp_path, magic):
     image = nib.Nifti1Image(np.zeros((9, 9, 9), np.int16), np.eye(4)).to_bytes()

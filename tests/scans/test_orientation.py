@@ -10,8 +10,9 @@ import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
+from attention_unet.preparation.fingerprint import evenly_spaced
 from attention_unet.scans.geometry import fit_grid
-from attention_unet.scans.orientation import Stack, find_stack, nearest_axes
+from attention_unet.scans.orientation import TURNED, Stack, find_stack, nearest_axes, turned_degrees
 
 THICK = (1.5, 1.5, 9.0)
 ALONG = [Stack(axis, ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))) for axis in range(3)]
@@ -123,3 +124,21 @@ def test_no_scan_of_thick_slices_becomes_a_mirror_image():
             stacked += 1
             assert np.linalg.det(shown(affine, ALONG[2])) == pytest.approx(1)
     assert 200 < stacked < 400
+
+
+def test_a_scan_that_is_turned_against_the_others_is_noticed():
+    """Headers of ACDC do not tell the true orientation; those of M&Ms do."""
+    stack = find_stack([tilted(0)] * 3)
+    heart = np.eye(4)
+    heart[:3, :3] = np.array([[-0.70, 0.44, -0.62], [-0.70, -0.32, 0.57], [-0.10, -0.83, -0.54]]) * THICK
+    assert turned_degrees(tilted(0), stack) == pytest.approx(0, abs=0.1)
+    assert turned_degrees(tilted(40), stack) == pytest.approx(40, abs=0.1)
+    assert turned_degrees(heart, stack) > TURNED
+
+
+def test_the_same_scans_are_compared_in_a_dataset_and_in_a_plan():
+    affines = [tilted(50, about="x")] * 60
+    for i in evenly_spaced(range(60), 20):
+        affines[i] = tilted(40, about="x")
+    assert find_stack(affines) == find_stack(evenly_spaced(affines, 20))
+    assert find_stack(affines).axis != find_stack(affines[1:3]).axis
