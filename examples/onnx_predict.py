@@ -97,6 +97,12 @@ def segment(model, scan):
     if 1 in plan["patch"] or way.get("stack"):
         raise SystemExit("this example is for 3-D networks without thick slices")
 
+    affine, pixdim = scan.affine.copy(), scan.header["pixdim"][1:4].astype(float)
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    differ = scan.header["sform_code"] > 0 and not np.allclose(edges, pixdim, rtol=0.01, atol=0)
+    if differ and np.allclose(edges, 1, rtol=0.001, atol=0):  # an sform of directions alone
+        affine[:3, :3] *= pixdim / edges
+        scan = nib.Nifti1Image(scan.dataobj, affine, scan.header)
     upright = nib.as_closest_canonical(scan)  # axes exchanged and reversed, to the right, front and top
     image = np.asarray(upright.dataobj, dtype=np.float64)
     image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]

@@ -118,8 +118,8 @@ def check_contract(attention: Attention, x: Tensor, gate: Tensor) -> None:
     """Check what a mechanism returns.
 
     Raises:
-        ValueError: if it is not features of the shape and type of the input, and weights of a known shape; or if a
-            mechanism that multiplies returns other weights than the factors of its input.
+        ValueError: if it is not features of the shape and type of the input, and weights of a known shape; if features
+            depend on ``with_map``; or if a mechanism that multiplies does not return the factors of its input.
     """
     who, result = f"{type(attention).__name__}.forward", attention(x, gate, True)
     if not isinstance(result, Attended):
@@ -128,6 +128,14 @@ def check_contract(attention: Attention, x: Tensor, gate: Tensor) -> None:
     if features.shape != x.shape or features.dtype != x.dtype:
         found, expected = (f"{tuple(each.shape)} of {each.dtype}" for each in (features, x))
         raise ValueError(f"{who} returned features {found}: expected {expected}, as its input")
+    plain = attention(x, gate)
+    same = isinstance(plain, Attended) and (plain.features.shape, plain.features.dtype) == (x.shape, x.dtype)
+    if not same or not torch.allclose(plain.features, features, rtol=1e-3, atol=1e-4):
+        raise ValueError(f"{who} returned other features without with_map: expected the same")
+    if attention.multiplies and weights is not None and plain.weights is None:
+        raise ValueError(
+            f"{who} returned no weights without with_map: they are factors of the input, so return them always"
+        )
     if weights is None:
         return
     fits = weights.dim() == x.dim() and len(weights) == len(x)

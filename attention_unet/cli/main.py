@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler()], force=True)
     log.setLevel(logging.INFO)  # of this program only; other libraries stay at warnings
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # its messages lack the file; ours name it
+    logging.getLogger("pydicom").disabled = True  # as well; its import sets the level
     for name, level in (("KINETO_LOG_LEVEL", "99"), ("TORCH_CPP_LOG_LEVEL", "ERROR")):
         os.environ.setdefault(name, level)  # of torch's profiler, which writes beside the progress
     warnings.showwarning = lambda message, *_: log.warning("%s", message)

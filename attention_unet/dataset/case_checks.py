@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from attention_unet.dataset.case_facts import CaseFacts, sizes_of, stack_of
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, first_few
 from attention_unet.scans.orientation import TURNED, turned_degrees
 
 MANY_CHANNELS, ALIKE = 4, 0.1  # if more channels differ by at most this share of the values, it may be a time series
@@ -62,6 +62,14 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
     partly = [fact for fact in facts if 0 < fact.annotated < 1]
     if partly and all(math.isclose(sum(fact.shares.values()), fact.annotated) for fact in partly):
         warnings.append("no annotated voxel is background, so that nothing shows where structures end: annotate some")
+    counts = [sum(volume > 0 for volume in fact.volumes_ml.values()) for fact in facts]
+    occurring = [name for name in classes if any(fact.volumes_ml[name] > 0 for fact in facts)]
+    if max(counts, default=0) == 1 and len(occurring) > 1 and not any(fact.unannotated for fact in facts):
+        warnings.append(
+            f"no case has more than one of the classes {first_few(occurring)}: is it one structure, with another "
+            "integer in some files? Then describe it as one class in dataset.json, with all its integers, such as "
+            '{"organ": [1, 255]}'
+        )
     for name in classes:
         annotating = [fact for fact in facts if name not in fact.unannotated and fact.annotated]
         present = sum(fact.volumes_ml[name] > 0 for fact in annotating)

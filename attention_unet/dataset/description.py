@@ -8,6 +8,7 @@ import numpy as np
 
 from attention_unet.errors import DataError, first_few
 from attention_unet.files.json_file import read_object
+from attention_unet.scans.itk_header import segment_names
 from attention_unet.scans.labels import RESERVED, Labels
 from attention_unet.scans.volumes import read_labels
 
@@ -104,16 +105,27 @@ def find_labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) ->
     Unreadable files are added to ``problems``.
 
     Raises:
-        DataError: if no file has a class, or there are too many classes.
+        DataError: if no file has a class, there are too many classes, or segments of one integer have several names.
     """
     values: set[int] = set()
+    called: dict[int, set[str]] = {}  # names of segments of 3D Slicer
     for case, path in files.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they are reported when the voxels are used
-                values |= {int(v) for v in np.unique(read_labels(path).array)}
+                present = {int(v) for v in np.unique(read_labels(path).array)}
+                values |= present
+                for value, name in segment_names(path).items():
+                    if value in present:
+                        called.setdefault(value, set()).add(name.casefold())
         except DataError as error:
             problems[case] = str(error)
+    if differing := [f"{value} is {' and '.join(sorted(names))}" for value, names in called.items() if len(names) > 1]:
+        place = next(iter(files.values())).parent
+        raise DataError(
+            f"{place}: integers have several names of segments ({'; '.join(differing)}): if they are different "
+            'structures, renumber them; otherwise name the classes in dataset.json, such as {"labels": {"liver": 1}}'
+        )
     integers = sorted(values - {0})
     if not integers:
         places = [f"{path.parent}: " for path in files.values()][:1] or [""] * (not problems)

@@ -9,6 +9,7 @@ import numpy as np
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.synthetic_scan import synthesize_scan
 from attention_unet.errors import DataError, plural
+from attention_unet.scans.itk_header import segment_names
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
@@ -69,8 +70,26 @@ def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume
                 f"{image.path}: has {plural(len(image.array), 'channel')}, the dataset {channels}: must agree"
             )
         label = read_case_label(case, image)
+    check_segments(label, labels)
     unknown = labels.unknown(label.array)
     if unknown:
         known = ", ".join(f"{name} {list(group)}" for name, group in labels.integers.items())
         raise DataError(f"{label.path}: holds the labels {unknown[:10]}: expected 0 and {known}; see dataset.json")
     return image, label, [str(warning.message) for warning in caught]
+
+
+def check_segments(label: Volume, labels: Labels) -> None:
+    """Check that the segments of a file of 3D Slicer have the integers of the classes with the same names.
+
+    3D Slicer numbers the segments of each file anew.
+
+    Raises:
+        DataError: if they have others.
+    """
+    wrong = [
+        f"{value} is {name}, expected {', '.join(map(str, labels.integers[name]))}"
+        for value, name in segment_names(label.path).items()
+        if name in labels.integers and value not in labels.integers[name] and (label.array == value).any()
+    ]
+    if wrong:
+        raise DataError(f"{label.path}: segments have other integers than classes ({'; '.join(wrong)}): renumber them")

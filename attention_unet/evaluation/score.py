@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from attention_unet.dataset.cases import Case
+from attention_unet.dataset.reading import check_segments
 from attention_unet.errors import noting_failure
 from attention_unet.evaluation.metrics import UNDEFINED, CaseMetrics, compare_masks
 from attention_unet.evaluation.rows import Row
@@ -98,10 +99,12 @@ def _score_files(
 ) -> tuple[list[Row], list[int]]:
     """Return the metrics of a case, and the integers in its label maps that belong to no class."""
     true = read_labels(reference)
+    check_segments(true, labels)
     if prediction is None:
         predicted = replace(true, array=np.zeros_like(true.array))
     else:
         predicted = read_labels(prediction)
+        check_segments(predicted, labels)
         check_same_grid(predicted, true)
     masks = predicted.array[0], true.array[0]
     rows = score_case(case.id, *masks, labels, true.spacing_mm, tolerance_mm, case.unannotated)

@@ -98,11 +98,11 @@ def attention_in_structures(
     known = ~np.isnan(weights) & (True if labels.ignore is None else reference != labels.ignore)
     weights, reference = weights[known], reference[known]
     bins = np.minimum(weights * (BINS / max(float(weights.max(initial=0)), 1e-12)), BINS - 1).astype(np.uint16)
-    masks = {name: mask_of(reference, group) for name, group in labels.integers.items()}
-    background = ~np.logical_or.reduce(list(masks.values()))
+    background = ~mask_of(reference, tuple({integer for group in labels.integers.values() for integer in group}))
     outside, outside_counts = _mean(weights[background]), np.bincount(bins[background], minlength=BINS)
     rows = []
-    for name, mask in masks.items():
+    for name, group in labels.integers.items():
+        mask = mask_of(reference, group)  # one at a time: there may be many classes
         auc = _auc(np.bincount(bins[mask], minlength=BINS), outside_counts)
         rows.append(StructureAttention(case, name, place, _mean(weights[mask]), outside, auc))
     return rows

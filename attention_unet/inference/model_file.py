@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from attention_unet.attention.mechanisms import added_names
 from attention_unet.errors import ModelError
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.files.prediction_record import is_complete
@@ -42,8 +43,9 @@ SHIPPED = Path(__file__).parents[1] / "models"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that results depend on most."""
-    return {name: version(name) for name in ("attention-unet", "torch", "monai")}
+    """Return the versions of the libraries that results depend on most, and of packages that add attention."""
+    added = [point.dist.name for point in added_names().values() if point.dist]
+    return {name: version(name) for name in dict.fromkeys(("attention-unet", "torch", "monai", *added))}
 
 
 def save_model(
@@ -57,7 +59,7 @@ def save_model(
     if locator:
         description["locator"] = locator.to_json()
         weights = {**weights, **{LOCATOR + name: tensor for name, tensor in locator.network.state_dict().items()}}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     description["sha256"] = digest(tensors, description)
     text = json.dumps(description, indent=2, allow_nan=False)
     with replacing(folder / WEIGHTS) as partial:
@@ -110,13 +112,18 @@ class _WithoutRandomWeights(TorchFunctionMode):
 
 
 def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], file: Path) -> None:
-    """Compare the weights in a file with those of its network, without building it in memory.
+    """Compare the weights in a file with those of its network.
+
+    The network is not built in memory, unless other packages add mechanisms.
 
     Raises:
         ModelError: if they differ, or the network cannot be built, as without the package that adds its attention.
     """
     try:
-        with torch.device("meta"), _WithoutRandomWeights():
+        with ExitStack() as contexts:
+            if not added_names():  # code of other packages may need the values of tensors, even while it is imported
+                contexts.enter_context(torch.device("meta"))
+                contexts.enter_context(_WithoutRandomWeights())
             expected = {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
     except ValueError as error:
         raise ModelError(f"{file}: its network cannot be built here ({error}): {OTHER_PACKAGE}") from error

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from attention_unet.inference.image_states import hash_images, image_names, imag
 from attention_unet.inference.record import begin_part, changing_record, is_same
 from attention_unet.inference.structures import VOLUMES
 from attention_unet.places import PLACES
+from attention_unet.scans.file_type import is_pointer
+from attention_unet.scans.itk_header import data_files
 from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes, stem
 
 log = logging.getLogger(__name__)
@@ -137,7 +140,10 @@ def _find_old(output: Path, cases: Sequence[Case], record: Mapping[str, Any]) ->
         ConfigError: if a file that is in the way was not written by a prediction, or was changed after it; or if a
             prediction would be written onto a scan.
     """
-    inputs = {os.path.realpath(file) for case in cases for image in case.images for file in list_files(image)}
+    inputs: set[str] = set()
+    for image in (image for case in cases for image in case.images):
+        with suppress(OSError):  # reading this scan fails, too, with the reason
+            inputs.update(map(os.path.realpath, list_files(image)))
     old: list[Path] = []
     folders = [folder for folder in (output, *(output / name for name in PARTS)) if folder.is_dir()]
     there = {path for folder in folders for path in folder.iterdir()}  # listed once, as there may be many cases
@@ -203,9 +209,18 @@ def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequ
         return "was predicted without other channels"
     try:
         same = facts.get("states") == image_states(case) or facts.get("sha256") == hash_images(case)
+        away = not same and any(map(_is_away, case.images))
     except OSError:
-        return "its scan cannot be read any more"
-    return "" if same else "its scan has changed since it was predicted"
+        same, away = False, True
+    if away:
+        log.warning("%s: its scan is not here, or cannot be read: its prediction is kept", case.id)
+    return "" if same or away else "its scan has changed since it was predicted"
+
+
+def _is_away(image: Path) -> bool:
+    """Return whether some content of an image is not here: a link to nothing, or a pointer of git-annex or Git LFS."""
+    files = [*image.iterdir()] if image.is_dir() else [image, *data_files(image)]
+    return any(not file.exists() if file.is_symlink() else file.is_file() and is_pointer(file) for file in files)
 
 
 def _possible_paths(output: Path, case: str) -> list[Path]:

@@ -103,7 +103,7 @@ def predict_tree(
                 with folder_lock(output / folder, RECORD_PATIENCE, here):
                     describe_masks(output / folder, source, own, models[0].plan.labels)
             (output / VOLUMES).unlink(missing_ok=True)  # it is not that of these masks
-        except (ConfigError, DataError) as error:  # the other folders can still be predicted
+        except (ConfigError, DataError, OSError) as error:  # the other folders can still be predicted
             raise_interruption(error)
             of_folder = {**of_folder, ".": str(error)}
             refused += [str(error)] if isinstance(error, ConfigError) else []
@@ -132,7 +132,7 @@ def _find_scans(
         for folder in _folders_of_scans(source, output):
             try:
                 folders[folder] = find_inputs(source / folder, channels, may_miss, alone=False)
-            except (ConfigError, DataError) as error:
+            except (ConfigError, DataError, OSError) as error:
                 failed[folder.as_posix()] = str(error)
         return folders, failed
     if settings.file_format != "nii.gz":

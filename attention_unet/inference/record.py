@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,9 @@ def begin_part(
         ConfigError: if another part has begun with another model or other settings.
         DataError: if ``run.json`` cannot be read.
     """
+    if (output / JOURNAL).exists():  # into run.json first: a kill could bring back what is dropped below
+        with changing_record(output):
+            pass
     with changing_record(output) as record:
         before = record.get("parts", part.count)
         if before != part.count and part.count > 1:
@@ -93,6 +96,8 @@ def begin_part(
             )
         finished = record.get("finished_parts", []) if alike else []
         predicted, begun, failed = (record.setdefault(key, {}) for key in ("cases", "begun", "failed"))
+        new = [case for case in everything if case not in predicted and case not in failed]
+        finished = [n for n in finished if not any(replace(part, number=n).has(case) for case in new)]
         for case in cases:
             if files := recorded_files(record, case):
                 begun[case] = files

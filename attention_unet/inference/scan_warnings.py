@@ -15,14 +15,20 @@ from attention_unet.scans.volumes import Volume
 # Times the largest training case along an axis; for small scans, of that or of a window, the smaller.
 MUCH_LARGER, MUCH_SMALLER = 2.0, 0.25
 MUCH_COARSER = 3.0  # times the voxel size of the training
+SAMPLES = 128  # voxels along each axis that are looked at
 LITTLE = 0.5  # times the usual extent along an axis of the part that a locator finds
 AXES = "left-right by back-front by down-up"
 
 
 def warn_if_unusual(volume: Volume, images: Sequence[Preprocessed], plan: Plan) -> None:
-    """Warn if a scan is empty, or of much other size or much coarser than the training cases."""
+    """Warn if a scan is empty or a mask, or of much other size, much coarser or turned against the training cases."""
     if not any(each.image.any() for each in images):
         _warn(volume, "is empty: all voxels have the same value; check the file")
+    i, j, k = (slice(None, None, -(-n // SAMPLES)) for n in volume.grid)
+    channels = volume.array[:, i, j, k].reshape(len(volume.array), -1)
+    low, high = channels.min(axis=1, keepdims=True), channels.max(axis=1, keepdims=True)
+    if (low < high).any() and ((channels == low) | (channels == high)).all():
+        _warn(volume, f"has only the values {low.min():g} and {high.max():g}: is it a mask?")
     spacing_mm, largest_mm = np.array(plan.preprocessing.spacing_mm), np.array(plan.largest_mm)
     scan_grid = images[0].scan_grid
     size_mm, scan_mm = _extent_mm(scan_grid), scan_grid.scan_mm

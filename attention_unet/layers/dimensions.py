@@ -79,7 +79,7 @@ def interpolate_to(x: Tensor, grid: Sequence[int]) -> Tensor:
 
 def pool_to(x: Tensor, grid: Sequence[int]) -> Tensor:
     """Average ``x`` (B, C, *S) over boxes of about equal size, to a coarser grid."""
-    if torch.compiler.is_exporting():  # ONNX has no such pooling in 3-D: products with averages of each axis
+    if torch.compiler.is_exporting() or x.device.type == "mps":  # ONNX and MPS have no such pooling in 3-D
         for axis, parts in enumerate(grid, start=2):
             averages = averages_of_boxes(x.shape[axis], parts).to(x)
             x = torch.tensordot(averages, x, dims=([1], [axis])).movedim(0, axis)

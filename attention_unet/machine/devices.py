@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # prediction does not need it
 
 log = logging.getLogger(__name__)
 
+HELD = ("out of memory", "busy or unavailable")  # words about a card that other programs hold for now
 SLOW_CUDNN = (90800, 91500)  # pytorch/pytorch#166643
 FREEING_SECONDS = 0.3  # enough for a few threads to run once
 
@@ -79,10 +80,12 @@ def choose_device(name: str) -> torch.device:
     if name != "cpu" and available["cuda"] and name != "mps":
         if not (problem := _try_cuda()):
             return torch.device("cuda")
-        if name == "cuda":
+        held = any(words in problem.lower() for words in HELD)
+        if name == "cuda" or held:
+            free = "wait, end other programs on it, or take another card by CUDA_VISIBLE_DEVICES"
             raise ConfigError(
-                f"the device cuda does not work: {problem}: install another torch, or use the CPU (--device cpu, in "
-                "trainings --training.accelerator cpu)"
+                f"the device cuda does not work: {problem}: {free if held else 'install another torch'}; or use the "
+                "CPU (--device cpu, in trainings --training.accelerator cpu)"
             )
         log.warning("cuda does not work, the CPU is used: %s", problem)
     return torch.device("mps" if name == "mps" else "cpu")
@@ -91,8 +94,10 @@ def choose_device(name: str) -> torch.device:
 @cache
 def _try_cuda() -> str | None:
     """Compute something on the card. Return what is wrong: cards that this torch has no code for are available, too."""
+    rank = int(os.environ.get("LOCAL_RANK", "0"))  # of torchrun or Fabric: each process tries its own card
+    device = f"cuda:{rank}" if 0 < rank < torch.cuda.device_count() else "cuda"
     try:
-        torch.zeros(1, device="cuda").add_(1).item()
+        torch.zeros(1, device=device).add_(1).item()
         version = int(torch.backends.cudnn.version() or 0)  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         return str(error).strip().splitlines()[0]
@@ -169,6 +174,7 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
         ConfigError: if the device is not available, or the processes cannot share the batch equally.
     """
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import sets it to INFO
     devices, nodes = devices_and_nodes(config)
@@ -176,6 +182,10 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
         check_batch(config.batch, devices * nodes)
     device = choose_device(config.accelerator)
     precision = choose_precision(config.precision, device)
+    # In a job of SLURM, Fabric would take this process for one of those that srun started, and start no other.
+    by_srun = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    by_others = {"TORCHELASTIC_RUN_ID", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JSM_NAMESPACE_SIZE"} & set(os.environ)
+    started_by_others = devices * nodes > 1 and (by_srun or bool(by_others))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The `srun` command")  # where SLURM is installed, it is not always wanted
@@ -184,6 +194,7 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
                 devices=devices,
                 num_nodes=nodes,
                 precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
+                plugins=None if started_by_others else LightningEnvironment(),
             )
     except (RuntimeError, ValueError) as error:  # Fabric's MisconfigurationException is a RuntimeError
         raise ConfigError(

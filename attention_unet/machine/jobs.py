@@ -101,7 +101,8 @@ def _environment(number: int, at_once: int) -> dict[str, str]:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(torch.get_num_threads() // at_once, 1)))
     count = torch.cuda.device_count()
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")[:count]
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count)))).split(",")
+    devices = names if count and names[0].startswith("MIG-") else names[:count]  # a process sees one slice of a card
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)].strip()
     return environment

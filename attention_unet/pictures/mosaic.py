@@ -1,7 +1,8 @@
 """Draw pictures of cases: image, reference, prediction and attention, with one row per case."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -60,6 +61,25 @@ def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:
     return figure
 
 
+def cut_to_shown_plane(scene: Scene) -> Scene:
+    """Return a scene with the plane that is drawn only, because whole scans take much memory."""
+    scan_grid = fit_grid(scene.affine, scene.image.shape, (1.0, 1.0, 1.0))
+    across = _axis_across(scan_grid.scan_mm)
+    plane = most_informative_plane(scan_grid.orient(scene.reference), across)
+
+    def cut(array: NDArray[Any]) -> NDArray[Any]:
+        return scan_grid.as_stored(scan_grid.orient(array).take([plane], axis=across))
+
+    maps = {place: cut(weights) for place, weights in scene.attention.items()}
+    image, reference, prediction = (cut(each) for each in (scene.image, scene.reference, scene.prediction))
+    return replace(scene, image=image, reference=reference, prediction=prediction, attention=maps)
+
+
+def _axis_across(spacing_mm: Sequence[float]) -> int:
+    """Return the axis with the largest voxels; the last of equal ones, which gives axial slices."""
+    return 2 - int(np.array(spacing_mm)[::-1].argmax())
+
+
 def upper_bound(highest: float) -> int:
     """Return the smallest of 1, 2, 4, 8 ... that is at least the highest weight; at most ``HIGHEST``."""
     bound = 1
@@ -88,7 +108,7 @@ def _draw_row(
     scan_grid = fit_grid(scene.affine, scene.image.shape, (1.0, 1.0, 1.0))
     oriented = [scan_grid.orient(array) for array in arrays]
     spacing = np.array(scan_grid.scan_mm)
-    across = 2 - int(spacing[::-1].argmax())
+    across = _axis_across(scan_grid.scan_mm)
     inside = tuple(axis for axis in range(3) if axis != across)
     plane = most_informative_plane(oriented[1], across)
     # Columns follow the first axis within the slice, reversed: the right or the front of the patient is on the left.

@@ -179,6 +179,8 @@ class CaseCache:
             torch.from_numpy(regions),
             torch.from_numpy(np.bincount(regions.ravel(), minlength=1)),
         )
+        if _is_complete(file):  # another process was faster, and may already read its file
+            return
         with replacing(file) as partial:
             try:
                 save_file(dict(zip(PARTS, arrays, strict=True)), partial, {"facts": json.dumps(facts.to_json())})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.layers.dimensions import INTERPOLATION, interpolate_to
+from attention_unet.layers.dimensions import INTERPOLATION, interpolate_to, pool_to
 
 BLUR_RADIUS = 3  # voxels; beyond it are less than 3 in a thousand of a Gaussian of at most 1 voxel
 REACHED = 0.01  # a smoothed voxel stays 0 if less than this share of it is inside the mask
@@ -85,7 +85,7 @@ def lower_resolution(image: Tensor, share: Tensor, thick: int | None = None) -> 
     rows = []
     for row, kept in zip(image, share.flatten().tolist(), strict=True):
         grid = [n if axis == thick else max(round(n * kept), 1) for axis, n in enumerate(image.shape[2:])]
-        coarse = F.interpolate(row[None], grid, mode="area")  # the nearest voxel would shift the image
+        coarse = pool_to(row[None], grid)  # the nearest voxel would shift the image
         rows.append(interpolate_to(coarse, image.shape[2:]))
     return torch.cat(rows)
 

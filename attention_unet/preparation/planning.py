@@ -2,14 +2,15 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, first_few
 from attention_unet.machine.devices import Machine
 from attention_unet.network.architecture import Architecture
 from attention_unet.preparation.fingerprint import Fingerprint
@@ -31,6 +32,9 @@ from attention_unet.preparation.spacing import (
 )
 
 log = logging.getLogger(__name__)
+
+SIDE = re.compile(r"(?<![a-z])(left|right|lh|rh|l|r)(?![a-z])")
+OTHER_SIDE = {"left": "right", "right": "left", "lh": "rh", "rh": "lh", "l": "r", "r": "l"}
 
 
 def fill_from_plan(config: Config, plan: Plan) -> Config:
@@ -89,6 +93,8 @@ def make_plan(
     if config.network.dims == 2 and (slice_axis is None or config.data.patch):
         spacing = configured_spacing(fingerprint, config.data.spacing_mm or scans_mm.tolist())
         slice_axis = choose_slice_axis(config.data.patch, extent_mm / spacing, spacing)
+        if fingerprint.stack and not start and not config.data.patch:
+            slice_axis = fingerprint.stack.axis  # so that a configuration that is filled from this plan fits the slices
     if fingerprint.stack and not start:
         check_slices(config, fingerprint.stack)
     in_plane = np.arange(3) != slice_axis
@@ -125,6 +131,12 @@ def make_plan(
             kernels=kernels,
             **fields,
         )
+    if AXES[0] in config.augmentation.flip_axes and (sides := classes_of_sides(dataset.labels.names)):
+        log.warning(
+            "augmentation.flip_axes has left-right, and %s are named after sides: if only their place tells them "
+            "apart, flipped patches teach the wrong side: leave left-right out, or give both sides one class",
+            first_few(sides),
+        )
     largest_mm = (fingerprint.grids * fingerprint.spacings_mm).max(axis=0)
     return Plan(
         channels=dataset.channels,
@@ -145,6 +157,13 @@ def make_plan(
         region_mm=None if region_mm is None else _tenths(region_mm),
         channels_may_miss=len(dataset.channels) > 1 and config.augmentation.drop_channel > 0,
     )
+
+
+def classes_of_sides(names: Sequence[str]) -> list[str]:
+    """Return the classes whose name is that of another class, except for the side."""
+    known = {name.lower() for name in names}
+    mirrored = {name: SIDE.sub(lambda found: OTHER_SIDE[found[0]], name.lower()) for name in names}
+    return [name for name, other in mirrored.items() if other != name.lower() and other in known]
 
 
 def _choose_patch(

@@ -8,6 +8,7 @@ Positions in DICOM are in mm to the left, back and top (LPS+). Affines are in mm
 
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections import defaultdict
@@ -39,7 +40,7 @@ PIXEL_FIELDS = (
 PADDING = "PixelPaddingValue"  # stored number of pixels outside the image
 FLOAT_PIXELS = ("FloatPixelData", "DoubleFloatPixelData")
 HEADER_FIELDS = (
-    *("SOPClassUID", "SeriesInstanceUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
+    *("SOPClassUID", "Modality", "SeriesInstanceUID", "ImageType", "ImagePositionPatient", "ImageOrientationPatient"),
     *("PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept"),
     *("ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *(name for name in (*PIXEL_FIELDS, *VARIANTS) if name != "PixelData"),
@@ -74,11 +75,14 @@ def holds_images(folder: Path) -> bool:
 def _is_other(header: "Dataset") -> bool:
     """Return whether a header is of a segmentation, a report or another object that is no image."""
     kind = _kind(header)
-    return "Segmentation" in kind or ("Rows" not in header and kind != "" and "Image Storage" not in kind)
+    if header.get("Modality") == "SEG" or "Segmentation" in kind:
+        return True
+    return ("Rows" not in header or "BitsAllocated" not in header) and kind != "" and "Image Storage" not in kind
 
 
 def _kind(header: "Dataset") -> str:
-    return getattr(header.get("SOPClassUID"), "name", "")
+    kind = header.get("SOPClassUID") or getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID")
+    return str(getattr(kind, "name", ""))
 
 
 def is_readable_dicom(file: Path) -> bool:
@@ -91,7 +95,7 @@ def is_readable_dicom(file: Path) -> bool:
 
 def is_dicom(file: Path) -> bool:
     """Return whether a file is DICOM by its content, with or without the preamble of 128 bytes."""
-    if file.name.startswith(".") or file.name == "DICOMDIR" or not os.path.isfile(file):
+    if file.name.startswith(".") or file.name.upper() == "DICOMDIR" or not os.path.isfile(file):
         return False
     with file.open("rb") as content:
         start = content.read(PREAMBLE + len(MAGIC))
@@ -160,12 +164,17 @@ def _image_headers(folder: Path) -> dict[Path, "Dataset"]:
                 else:
                     images[file] = header
                     series.add(str(header.get("SeriesInstanceUID", "")))
-            elif not (file.name.startswith(".") or file.name == "DICOMDIR" or file.is_dir()):
+            elif not (file.name.startswith(".") or file.name.upper() == "DICOMDIR" or file.is_dir()):
                 if not file.exists():
                     raise ValueError("a link to a file that does not exist")
                 if file.name.lower().endswith(DICOM_ENDINGS):
                     raise ValueError("not a DICOM file")
                 unread.append(file.name)
+    alike = {re.sub(r"\d+", "0", file.name) for file in images}
+    if lost := [name for name in unread if re.sub(r"\d+", "0", name) in alike]:
+        raise DataError(
+            f"{folder}: {first_few(lost)}: named like its slices, but not DICOM: empty or cut short? Export it again"
+        )
     if others:
         warnings.warn(f"{folder}: not read, because they hold no image: {first_few(others)}", stacklevel=5)
     if unread:

@@ -1,5 +1,8 @@
 """Recognise files that are no volumes by their first bytes."""
 
+from pathlib import Path
+
+POINTERS = (b"/annex/objects/", b"version https://git-lfs")
 KINDS = {
     b"PK\x03\x04": "is a zip archive: unpack it",
     b"\x1f\x8b": "is packed twice by gzip: unpack it once",
@@ -8,6 +11,16 @@ KINDS = {
 }
 TAR_OFFSET, TAR = 257, b"ustar"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8, at the start of a text
+
+
+def is_pointer(path: Path) -> bool:
+    """Return whether a file is a pointer of git-annex or Git LFS to content that is not here.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(len(POINTERS[1])).startswith(POINTERS)
 
 
 def describe_other_type(start: bytes) -> str | None:

@@ -16,6 +16,7 @@ FOLLOWING = ("", "LOCAL", "Local", "local")  # names of the data file if the vox
 DATA_FILE = ("ElementDataFile", "data file", "datafile")
 SPACES = " \t\r\n\v\f"  # white space in C; Python strips more
 MAX_LINE = 2**16  # bytes of a line of a header
+SEGMENT = re.compile(r"Segment(\d+)_(Name|LabelValue)")  # fields of 3D Slicer
 META_NEEDS = ("NDims", "DimSize", "ElementType", "ElementDataFile")
 META_INTEGERS = ("CHAR", "SHORT", "INT", "LONG", "LONG_LONG")
 META_TYPES = ("FLOAT", "DOUBLE", *META_INTEGERS, *(f"U{kind}" for kind in META_INTEGERS))
@@ -37,6 +38,19 @@ UNITS_MM = {
     **dict.fromkeys(("nm", "nanometer", "nanometers"), 1e-6),
     **dict.fromkeys(("in", "inch", "inches"), 25.4),
 }
+
+
+def segment_names(path: Path) -> dict[int, str]:
+    """Return the names of the segments in a ``.seg.nrrd`` file of 3D Slicer, by their integers."""
+    parts: dict[str, dict[str, str]] = {}
+    if path.name.lower().endswith(".seg.nrrd"):
+        with path.open("rb") as file:
+            while line := file.readline(MAX_LINE).strip():
+                name, _, value = line.decode("utf-8", "replace").partition(":=")
+                if found := SEGMENT.fullmatch(name):
+                    parts.setdefault(found[1], {})[found[2]] = value.strip()
+    known = [each for each in parts.values() if "Name" in each and each.get("LabelValue", "").isdecimal()]
+    return {int(each["LabelValue"]): each["Name"] for each in known}
 
 
 def data_files(path: Path) -> list[Path]:

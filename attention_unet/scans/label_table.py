@@ -1,5 +1,6 @@
 """Describe names and colours of classes for viewers: in the headers of label maps, and in a text file."""
 
+import colorsys
 import xml.etree.ElementTree as xml
 from collections.abc import Sequence
 
@@ -15,8 +16,12 @@ COLOURS = (  # ten distinct colours, and a paler one of each
 
 
 def colour_of(index: int) -> str:
-    """Return the colour #rrggbb of a class by its number, from 0."""
-    return COLOURS[index % len(COLOURS)]
+    """Return the colour #rrggbb of a class by its number, from 0. Those of 254 classes differ."""
+    if index < len(COLOURS):
+        return COLOURS[index]
+    hue = index * 0.618034 % 1  # steps of the golden ratio are evenly spread
+    parts = colorsys.hsv_to_rgb(hue, (0.5, 1.0)[index // len(COLOURS) % 2], (0.65, 0.9, 0.45)[index % 3])
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
 def label_extension(labels: Labels) -> Nifti1Extension:

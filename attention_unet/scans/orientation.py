@@ -97,6 +97,8 @@ def find_stack(affines: Sequence[NDArray[np.float64]]) -> Stack | None:
     Up to 20 scans are compared, evenly spaced in the list. The typical one is that whose axes agree best with those of
     the others. None if most scans have no thick slices.
     """
+    if not affines:
+        return None
     compared = np.unique(np.linspace(0, len(affines) - 1, COMPARED).round().astype(int))  # the same as for a plan
     affines = [affines[i] for i in compared]
     thick = [(affine, axis) for affine in affines if (axis := _thick_axis(affine)) is not None]

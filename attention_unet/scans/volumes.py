@@ -129,7 +129,10 @@ def read_labels(path: Path, memory: int | None = None) -> Volume:
     """
     array, affine, header = _read(path, memory)
     if len(array) != 1:
-        raise DataError(f"{path}: has {len(array)} channels: expected a label map of one; save one channel")
+        advice = "save one channel"
+        if path.name.lower().endswith(".seg.nrrd"):
+            advice = "its segments overlap, so that 3D Slicer stores them in layers; export them into one label map"
+        raise DataError(f"{path}: has {len(array)} channels: expected a label map of one; {advice}")
     lowest, highest = float(array.min()), float(array.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise DataError(f"{path}: has voxels that are NaN or infinite: expected labels; export it again")

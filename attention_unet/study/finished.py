@@ -111,12 +111,14 @@ def read_records(study: Study, registration: Registration, folder: Path) -> dict
 
     Raises:
         ConfigError: if a training was run with another configuration.
-        DataError: if one is damaged, or trainings of the same fold had different data.
+        DataError: if one is damaged, or trainings on the same cases had different data.
     """
     records = {cell: record for cell in study.cells() if (record := finished_record(registration, cell, folder))}
-    first: dict[tuple[int, int | None], CellRecord] = {}
+    first: dict[tuple[int, int | None] | None, CellRecord] = {}
     for cell, record in records.items():
-        other = first.setdefault((cell.fold, cell.persons), record)
+        # Every fold uses all cases, unless a file of splits or a number of persons leaves some out.
+        of_all = cell.persons is None and study.arms[cell.arm].data.splits is None
+        other = first.setdefault(None if of_all else (cell.fold, cell.persons), record)
         if record.data_sha256 != other.data_sha256:
             raise DataError(
                 f"{folder / CELLS / cell.name}.json: had other images or labels than {other.cell.name}: remove results "

@@ -46,7 +46,9 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
                 f"{folder / CELLS / cells[0].name}.json and train it again"
             )
         log.info("maps of %s", arm)
-        _, failed = explain_run(first, second[0] if second else None, cases, None, "auto")
+        data = study.arms[arm].data
+        root = str(Path(data.dataset).parent) if Path(data.dataset).is_absolute() else data.root
+        _, failed = explain_run(first, second[0] if second else None, cases, root, "auto")
         for reason in failed.values():
             log.warning("%s: not checked: %s", arm, reason)
         found = read_object(first / HELD_OUT / EXPLANATION)

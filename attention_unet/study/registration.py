@@ -108,12 +108,12 @@ class Registration:
         return dataclasses.replace(self, study=plain, amendments=[*self.amendments, amendment])
 
     def warnings(self) -> list[str]:
-        """Return a sentence for each change of claims or margin after trainings were finished."""
+        """Return a sentence for each change of claims, margin or numbers of persons after trainings were finished."""
         return [
-            f"Claims or margin were changed on {each.date}, after {plural(each.trainings, 'training')}: the verdicts "
-            "are not those of claims made before."
+            f"Claims, margin or persons were changed on {each.date}, after {plural(each.trainings, 'training')}: the "
+            "verdicts are not those of claims made before."
             for each in self.amendments
-            if each.trainings and any(text.startswith(("hypotheses", "margin")) for text in each.changes)
+            if each.trainings and any(text.startswith(("hypotheses", "margin", "persons")) for text in each.changes)
         ]
 
     def sentences(self) -> list[str]:

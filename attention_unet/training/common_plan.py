@@ -11,6 +11,7 @@ from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_object
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import PLAN
+from attention_unet.machine.devices import choose_device
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, read_plan
 from attention_unet.preparation.planning import make_plan
@@ -29,7 +30,7 @@ WITHOUT_PLAN = {"data.fold", "training.seed", *MAY_CHANGE} - {"training.accelera
 def read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
     """Return the plan of all folds: that of an earlier call, or a new one.
 
-    A plan of another configuration is made anew if no fold has been trained by it.
+    A plan of another configuration is made anew if no fold has begun with it.
 
     Raises:
         ConfigError: as ``make_plan``, or if the dataset has other classes than the plan.
@@ -39,11 +40,12 @@ def read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
     with folder_lock(folder, PLANNING):
         if file.exists():
             plan = read_plan(file)
-            trained = any((folder / f"fold{fold}" / STATE).exists() for fold in range(config.data.folds))
-            if trained or read_object(file).get("config", given) == given:
+            runs = [folder / f"fold{fold}" for fold in range(config.data.folds)]
+            begun = any((run / PLAN).exists() or (run / STATE).exists() for run in runs)
+            if begun or read_object(file).get("config", given) == given:
                 check_classes(plan, dataset)
                 return plan
-            log.info("%s: is of another configuration, and no fold is trained: planning anew", file)
+            log.info("%s: is of another configuration, and no fold has begun: planning anew", file)
         machine, start = measure_machine(config.training), starting_plan(config)
         fingerprint = take_fingerprint(dataset.cases, dataset.labels, start)
         plan = make_plan(config, dataset, fingerprint, machine, start=start)
@@ -57,4 +59,5 @@ def _planned_from(config: Config) -> dict[str, Any]:
         (f"{section}.{name}", value) for section, of in without_paths(config).items() for name, value in of.items()
     )
     plain = {name: value for name, value in fields if name not in WITHOUT_PLAN}
+    plain["training.accelerator"] = choose_device(config.training.accelerator).type  # "auto" differs between machines
     return dict(json.loads(json.dumps(plain)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attention_unet.attention import Attention
 from attention_unet.config import TrainingConfig
-from attention_unet.errors import ModelError, UserError
+from attention_unet.errors import ConfigError, ModelError, UserError
 from attention_unet.inference.window_predictor import place_network
 from attention_unet.network import AttentionUNet, NetworkOutput, UNet
 from attention_unet.preparation.loading import Batch
@@ -169,7 +169,7 @@ def build_network(plan: Plan) -> AttentionUNet:
     trainings with different attention can be compared in pairs.
 
     Raises:
-        ConfigError: if the configured network is invalid.
+        ConfigError: if the configured network is invalid, or a buffer of it is not finite.
     """
     with as_configuration_error():
         network = AttentionUNet(plan.architecture)
@@ -178,6 +178,11 @@ def build_network(plan: Plan) -> AttentionUNet:
         plain = AttentionUNet(plan.architecture.without_attention())
     for layer, start in zip(_layers(network), _layers(plain), strict=True):
         layer.load_state_dict(start.state_dict())
+    if infinite := [name for name, buffer in network.named_buffers() if not buffer.isfinite().all()]:
+        raise ConfigError(
+            f"{infinite[0]}: a mechanism has values that are not finite in a buffer, which is averaged over the steps: "
+            "use a large number instead, such as -1e4, or compute it in forward"
+        )
     return network
 
 

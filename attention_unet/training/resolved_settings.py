@@ -22,6 +22,7 @@ from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.trained_on import TrainedOn
+from attention_unet.machine.devices import choose_precision
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.model_to_start_from import configure_like
 from attention_unet.preparation.plan import Plan
@@ -215,15 +216,28 @@ def changed_fields(before: ResolvedSettings, config: Config) -> dict[str, str]:
     }
 
 
-def warn_of_threads(before: ResolvedSettings, run: Path) -> None:
-    """Warn if a run continues with another number of threads than it began with."""
-    if before.threads != torch.get_num_threads():
+def warn_of_machine(before: ResolvedSettings, state: TrainingState, device: torch.device, run: Path) -> None:
+    """Warn if a run continues with other threads, on a CPU after a GPU, or in bfloat16 where that is slow."""
+    config = before.config.training
+    if device.type == "cpu" and state.learner.device_generator is not None:
+        log.warning(
+            "%s: was trained on a GPU so far, and continues on the CPU, where steps take many times as long: resume it "
+            "on a machine with a GPU",
+            run,
+        )
+    elif device.type == "cpu" and config.steps is not None and before.threads != torch.get_num_threads():
         log.warning(
             "%s: began with %d threads, continues with %d: the last bits of the weights will differ from those of an "
             "uninterrupted run; set OMP_NUM_THREADS to the first number",
             run,
             before.threads,
             torch.get_num_threads(),
+        )
+    if config.precision == "bfloat16" and choose_precision("auto", device) != torch.bfloat16:
+        log.warning(
+            "%s: began in bfloat16, which is slow on this device: resume it on another, or with --override "
+            "--training.precision float32",
+            run,
         )
 
 

@@ -24,6 +24,7 @@ from attention_unet.machine.devices import (
     check_batch,
     choose_device,
     choose_precision,
+    devices_and_nodes,
     leave_processes,
     make_fabric,
     repeatable,
@@ -49,7 +50,7 @@ from attention_unet.training.resolved_settings import (
     read_resolved_settings,
     resolve_settings,
     resume_settings,
-    warn_of_threads,
+    warn_of_machine,
     write_resolved_settings,
 )
 from attention_unet.training.same_data import add_digests, check_dataset
@@ -110,7 +111,15 @@ def train(
                 f"{run}: has done {state.learner.step} steps, and training.steps is {config.training.steps}: expected "
                 "at least as many; or choose a new --run"
             )
-        fabric.launch()
+        try:
+            fabric.launch()
+        except ValueError as error:  # of a cluster that started another number of processes
+            raise ConfigError(f"training.devices and training.nodes do not fit this job: {error}") from error
+        if fabric.world_size != math.prod(devices_and_nodes(config.training)):
+            raise ConfigError(
+                f"{fabric.world_size} processes were started: expected training.devices times training.nodes: start "
+                "the program once, or by torchrun"
+            )
         state, settings = fabric.broadcast((state, settings))  # other machines may not see the folder
         try:
             _train(config, dataset, run, fabric, state, settings, digests or {}, unplanned or config)
@@ -131,10 +140,10 @@ def _train(
     """Train in a locked folder, in processes that have been started."""
     reuse_freed_memory(of_any_size=True)
     start = load_start(config) if not settings else None
-    if settings:
+    if settings and state:
         check_dataset(settings, dataset, all_cases=not config.data.splits)
         if fabric.is_global_zero:
-            warn_of_threads(settings, run)
+            warn_of_machine(settings, state, fabric.device, run)
     else:  # only the first process: others can run on other machines and get another plan
         settings = fabric.broadcast(resolve_settings(config, dataset, start=start) if fabric.is_global_zero else None)
     network, prepared = _set_up(config, dataset, run, fabric, settings)

@@ -19,7 +19,7 @@ from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.machine.memory import machine_memory
 from attention_unet.network import UNet
-from attention_unet.pictures.mosaic import Scene
+from attention_unet.pictures.mosaic import Scene, cut_to_shown_plane
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import Labels, mask_of
 
@@ -83,7 +83,7 @@ def validate(
         # Only the part that the locator finds: masks of early validations reach its border without a reason.
         settings = Settings(precision, overlap, False, attention=wants_scene, memory=memory, drop_small=())
         prediction = predict_volume([model], volume, settings)
-        reference, predicted = label.array[0].astype(np.int64), prediction.label_map
+        reference, predicted = label.array[0].astype(np.int32), prediction.label_map
         truth = reference, plan.labels, case.unannotated
         found.dice[case.id] = found.dice_cleaned[case.id] = dice_by_class(predicted, *truth)
         cleaned = predicted if plan.labels.overlapping else drop_small(predicted, plan.labels.painted)
@@ -91,7 +91,8 @@ def validate(
             found.dice_cleaned[case.id] = dice_by_class(cleaned, *truth)
         if wants_scene:
             maps, shown = prediction.attention, (plan.labels.index(reference), plan.labels.index(predicted))
-            found.scenes.append(Scene(case.id, volume.affine, volume.array[0], *shown, maps, image_title))
+            scene = Scene(case.id, volume.affine, volume.array[0], *shown, maps, image_title)
+            found.scenes.append(cut_to_shown_plane(scene))
             for place, weights in maps.items():
                 marked = mark_unpredicted(weights)
                 found.attention.extend(attention_in_structures(case.id, place, marked, reference, plan.labels))

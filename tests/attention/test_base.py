@@ -40,3 +40,19 @@ def test_what_breaks_the_contract_is_named(result, message):
     with pytest.raises(ValueError, match=message):
         check_contract(Wrong(result), x, x)
     check_contract(Wrong(lambda x: Attended(x / 2, torch.full((1, 1, 4, 4), 0.5))), x, x)
+
+
+class Hurried(Wrong):
+    """A mechanism that does something else if its weights are not shown."""
+
+    def forward(self, x, gate=None, with_map=False):
+        return self.result(x) if with_map else Attended(x / 2 if self.multiplies else x + 1, None)
+
+
+@pytest.mark.parametrize(("multiplies", "message"), [(True, "no weights without with_map"), (False, "other features")])
+def test_results_do_not_depend_on_what_is_shown(multiplies, message):
+    x = torch.ones(1, 3, 4, 4)
+    attention = Hurried(lambda x: Attended(x / 2, torch.full((1, 1, 4, 4), 0.5)))
+    attention.multiplies = multiplies
+    with pytest.raises(ValueError, match=message):
+        check_contract(attention, x, x)

@@ -1,5 +1,6 @@
 """Names, and names that other packages add by an entry point."""
 
+import dataclasses
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -8,6 +9,11 @@ import torch
 from attention_unet.attention import NAMES, all_names, build, find_mechanism, mechanisms
 from attention_unet.attention.base import Attended, Attention, Place
 from attention_unet.cli import main
+from attention_unet.errors import ConfigError
+from attention_unet.inference.model_file import load_model, save_model
+from attention_unet.network import AttentionUNet
+from attention_unet.training.learner import build_network
+from tests.inference.build import plan_of
 
 
 class Brightness(Attention):
@@ -121,3 +127,33 @@ def test_what_a_mechanism_returns_is_checked(added, capsys):
     added(faulty=f"{__name__}:Faulty")
     assert main(["attention", "faulty", "--channels", "4", "--grid", "8,8"]) != 0
     assert "Faulty.forward returned a tuple: expected Attended" in capsys.readouterr().err
+
+
+class Rates(Brightness):
+    def __init__(self, place: Place, *, steepness: float = 1.0) -> None:
+        super().__init__(place, steepness=steepness)
+        self.rates = torch.linspace(0, 1, 3).tolist()
+
+
+class Masked(Brightness):
+    def __init__(self, place: Place, *, steepness: float = 1.0) -> None:
+        super().__init__(place, steepness=steepness)
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+
+
+def plan_with(spec):
+    plan = plan_of()
+    return dataclasses.replace(plan, architecture=dataclasses.replace(plan.architecture, skips=spec))
+
+
+def test_a_model_with_a_mechanism_that_needs_values_is_loaded(added, tmp_path):
+    added(rates=f"{__name__}:Rates")
+    plan = plan_with("rates")
+    save_model(tmp_path, AttentionUNet(plan.architecture).state_dict(), plan, {})
+    assert load_model(tmp_path, torch.device("cpu")).plan == plan
+
+
+def test_a_buffer_that_is_not_finite_is_refused_before_training(added):
+    added(masked=f"{__name__}:Masked")
+    with pytest.raises(ConfigError, match="mask: a mechanism has values that are not finite in a buffer"):
+        build_network(plan_with("masked"))

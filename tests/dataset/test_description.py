@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from attention_unet.dataset.description import (
     describe_channels,
@@ -9,8 +10,10 @@ from attention_unet.dataset.description import (
     describe_unannotated,
     find_labels_in_files,
 )
+from attention_unet.dataset.reading import check_segments
 from attention_unet.errors import DataError
 from attention_unet.scans.labels import Labels
+from attention_unet.scans.volumes import read_labels, read_volume, write_like
 from tests.conftest import save_nifti
 
 
@@ -147,3 +150,23 @@ def test_a_label_map_that_cannot_be_read_is_told_and_left_out(tmp_path):
     labels = find_labels_in_files({"bad": tmp_path / "bad.nii.gz", "good": good}, problems)
     assert labels.painted == (1, 2, 3, 4, 5, 6, 7)
     assert set(problems) == {"bad"}
+
+
+def test_segments_of_slicer_have_the_integers_of_their_classes(tmp_path):
+    """3D Slicer numbers the segments of each file anew."""
+    scan = read_volume(save_nifti(tmp_path / "p.nii.gz", np.zeros((4, 4, 4), np.float32)))
+    array = np.zeros((4, 4, 4), np.uint8)
+    array[1], array[2] = 1, 2
+    classes = Labels({"Liver": (1,), "Tumour": (2,), "Cyst": (3,)}, (1, 2, 3))
+    right, wrong = tmp_path / "right.seg.nrrd", tmp_path / "wrong.seg.nrrd"
+    write_like(right, array, scan, Labels({"Liver": (1,), "Tumour": (2,)}, (1, 2)))
+    write_like(wrong, array, scan, Labels({"Liver": (1,), "Cyst": (2,)}, (1, 2)))
+    check_segments(read_labels(right), classes)
+    with pytest.raises(DataError, match=r"wrong\.seg\.nrrd: segments have other integers .*\(2 is Cyst, expected 3\)"):
+        check_segments(read_labels(wrong), classes)
+    with pytest.raises(DataError, match="integers have several names of segments \\(2 is cyst and tumour\\)"):
+        find_labels_in_files({"a": right, "b": wrong}, {})
+    layers = sitk.Compose([sitk.GetImageFromArray(array)] * 2)  # as ITK reads the layers of 3D Slicer
+    sitk.WriteImage(layers, str(tmp_path / "layers.seg.nrrd"))
+    with pytest.raises(DataError, match="stores them in layers; export them into one label map"):
+        read_labels(tmp_path / "layers.seg.nrrd")

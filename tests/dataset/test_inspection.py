@@ -197,3 +197,17 @@ def test_background_is_found_although_classes_overlap(folder, labels, told):
     (folder / "dataset.json").write_text(json.dumps(described))
     warned = [text for text in look(folder).warnings if text.startswith("no annotated voxel is background")]
     assert bool(warned) == told
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_one_structure_with_two_integers_is_told(folder, apart):
+    (folder / "dataset.json").unlink()
+    for number, name in enumerate("abcd"):
+        file = folder / "labels" / f"{name}.nii.gz"
+        label = np.asanyarray(nib.load(file).dataobj).copy()
+        label[label > 0] = 255 if number % 2 and apart else 1
+        if not apart:
+            label[0, 0, 0] = 255
+        save_nifti(file, label, AFFINE)
+    text = "no case has more than one of the classes label 1, label 255: is it one structure"
+    assert any(warning.startswith(text) for warning in look(folder).warnings) == apart

@@ -1,5 +1,6 @@
 import json
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -94,3 +95,15 @@ def test_the_table_is_read_as_it_was_written(tmp_path):
     (tmp_path / "a.csv").write_text("case\nx\n")
     with pytest.raises(DataError, match="not a table of attention"):
         read_attention(tmp_path / "a.csv")
+
+
+def test_many_classes_need_little_memory():
+    labels = Labels({f"c{value}": (value,) for value in range(1, 61)}, tuple(range(1, 61)))
+    weights, reference = np.ones((100, 100, 50), np.float32), np.zeros((100, 100, 50), np.uint8)
+    reference[:60, 0, 0] = range(1, 61)
+    tracemalloc.start()
+    try:
+        assert len(attention_in_structures("x", "skip 1", weights, reference, labels)) == 60
+        assert tracemalloc.get_traced_memory()[1] < 40 * weights.size  # 120 bytes more with a mask of each class
+    finally:
+        tracemalloc.stop()

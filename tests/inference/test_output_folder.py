@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,3 +289,51 @@ def test_a_run_json_of_other_origin_stays(tmp_path, content):
     with pytest.raises(ConfigError, match=r"holds a run\.json that is damaged, or that no prediction wrote"):
         claim(tmp_path / "in", find_inputs(tmp_path / "in", 1))
     assert (tmp_path / "out" / "run.json").read_text() == content
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_the_mask_of_a_scan_that_is_not_here_stays(tmp_path, caplog, link):
+    """As after ``datalad drop``: a link to nothing, or a pointer."""
+    folder, cases, output = scans(tmp_path, "a", "b")
+    assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
+    file = folder / "b.nii.gz"
+    file.unlink()
+    if link:
+        file.symlink_to("../.git/annex/objects/b")
+    else:
+        file.write_text("/annex/objects/MD5E-s1--b.nii.gz\n")
+    assert claim(folder, find_inputs(folder, 1), resume=True) == []
+    assert (output / "b.nii.gz").exists()
+    assert "b: its scan is not here, or cannot be read: its prediction is kept" in caplog.text
+
+
+def test_a_journal_of_before_does_not_come_back(tmp_path, monkeypatch):
+    """A process that is killed while it claims a folder leaves no prediction of another model as its own."""
+    folder, cases, output = scans(tmp_path, "a")
+    assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
+    record = read_record(output)
+    (output / JOURNAL).write_text(json.dumps({"cases": record["cases"]}) + "\n")
+    other, unlink = model_of(sha256="1" * 64), Path.unlink
+
+    def kill(path, missing_ok=False):
+        if path.name == JOURNAL:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", kill)
+    with pytest.raises(KeyboardInterrupt):
+        claim(folder, cases, model=other, resume=True, overwrite=True)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert claim(folder, cases, model=other, resume=True, overwrite=True) == cases
+
+
+def test_a_mask_that_may_not_be_read_is_that_of_somebody_else(tmp_path, monkeypatch, caplog):
+    folder, cases, output = scans(tmp_path, "a")
+    assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
+
+    def refuse(file):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("attention_unet.files.prediction_record.sha256_of", refuse)
+    assert claim(folder, cases, resume=True) == []
+    assert "1 mask changed after prediction" in caplog.text

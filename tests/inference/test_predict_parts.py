@@ -230,3 +230,16 @@ def test_parts_at_once_of_which_one_is_killed(tmp_path):
     assert start(2).wait() == 0
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert facts(tmp_path / "parts") == facts(tmp_path / "whole")
+
+
+def test_a_part_with_new_scans_is_not_finished_because_it_was(tmp_path, scans):
+    for part in PARTS:
+        assert predict_folder([model_of()], scans, tmp_path / "out", part=part) == {}
+    new = next(f"n{number}" for number in range(99) if PARTS[2].has(f"n{number}"))
+    scan(scans, np.eye(4), f"{new}.nii.gz", seed=9)
+    for part in PARTS[:2]:
+        assert predict_folder([model_of()], scans, tmp_path / "out", part=part, resume=True) == {}
+    assert read_record(tmp_path / "out")["complete"] is False
+    assert not (tmp_path / "out" / "volumes.csv").exists()
+    assert predict_folder([model_of()], scans, tmp_path / "out", part=PARTS[2], resume=True) == {}
+    assert read_record(tmp_path / "out")["complete"] is True

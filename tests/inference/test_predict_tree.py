@@ -129,6 +129,13 @@ def test_folders_of_segmentations_and_reports_are_no_scans(tmp_path, caplog):
     write_slices(study / "scan", slices())
     for name, kind in (("masks", uid.SegmentationStorage), ("report", uid.EnhancedSRStorage)):
         write_slices(study / name, slices(lambda k, kind=kind: {"SOPClassUID": kind})[:1])
+    label_map = {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.7",
+        "Modality": "SEG",
+    }  # pydicom does not know it
+    write_slices(study / "label-map", slices(lambda k: label_map)[:1])
+    spectra = {"SOPClassUID": uid.MRSpectroscopyStorage, "BitsAllocated": None, "PixelData": None}
+    write_slices(study / "spectra", slices(lambda k: spectra)[:1])
     report = next((study / "report").iterdir())
     dataset = dcmread(report)
     del dataset.Rows
@@ -136,7 +143,7 @@ def test_folders_of_segmentations_and_reports_are_no_scans(tmp_path, caplog):
     write_slices(tmp_path / "in" / "other" / "masks", slices(lambda k: {"SOPClassUID": uid.SegmentationStorage})[:1])
     assert predict_tree([model_of()], tmp_path / "in", tmp_path / "out") == {}
     assert files(tmp_path / "out", "*.nii.gz") == ["study/scan.nii.gz"]
-    assert "study: not predicted, as they hold no DICOM image: masks, report" in caplog.text
+    assert "study: not predicted, as they hold no DICOM image: label-map, masks, report, spectra" in caplog.text
 
 
 def test_a_bids_dataset_that_is_predicted_as_any_folder_is_told(tmp_path, caplog):

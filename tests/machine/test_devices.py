@@ -147,3 +147,23 @@ def test_a_machine_with_slurm_is_no_reason_for_a_warning(tmp_path, monkeypatch):
         warnings.simplefilter("always")
         make_fabric(TrainingConfig(accelerator="cpu"))
     assert not caught
+
+
+def test_a_process_that_slurm_started_alone_starts_the_others(monkeypatch):
+    job = {
+        "SLURM_NTASKS": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0",
+        "SLURM_JOB_NAME": "mine",
+    }
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    assert make_fabric(TrainingConfig(devices=2, accelerator="cpu")).world_size == 2
+
+
+@pytest.mark.parametrize("problem", ["CUDA-capable device(s) is/are busy or unavailable", "CUDA out of memory"])
+def test_a_card_that_others_hold_is_no_reason_to_train_on_the_cpu(card, problem):
+    card.append(problem)
+    with pytest.raises(ConfigError, match=r"the device cuda does not work: .*: wait, end other programs on it"):
+        choose_device("auto")

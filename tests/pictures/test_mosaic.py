@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attention_unet.pictures.figures import save_figure
-from attention_unet.pictures.mosaic import Scene, draw_mosaic, most_informative_plane
+from attention_unet.pictures.mosaic import Scene, cut_to_shown_plane, draw_mosaic, most_informative_plane
 from tests.conftest import oblique_affine
 
 
@@ -77,3 +77,19 @@ def test_single_slices_in_any_direction_are_drawn(tmp_path, grid):
     scene = Scene("case", np.eye(4), mask * 100.0, mask, mask, attention={"level 1": mask * np.float32(0.5)})
     save_figure(draw_mosaic([scene], ["spot"]), tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000
+
+
+def test_a_scene_keeps_only_the_plane_that_is_drawn():
+    affine = np.array([[0, 0, 2.0, 0], [3.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1]])
+    random = np.random.RandomState(0)
+    image, mask = random.rand(6, 7, 8), np.zeros((6, 7, 8), dtype=int)
+    mask[2:4, 2:5, 3:6] = 1
+    scene = Scene("case", affine, image, mask, mask, {"level 1": image.astype(np.float32)})
+    cut = cut_to_shown_plane(scene)
+    assert cut.image.size * 6 == image.size  # slices of 3 mm follow each other along the first axis
+    drawn, small = (
+        [image.get_array() for axes in draw_mosaic([each], ["spot"]).axes for image in axes.images]
+        for each in (scene, cut)
+    )
+    assert len(drawn) == len(small) == 7  # the scan four times, two masks, one map
+    assert all(np.ma.allequal(one, other) for one, other in zip(drawn, small, strict=True))

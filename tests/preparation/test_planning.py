@@ -13,7 +13,8 @@ from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.levels import plan_levels
 from attention_unet.preparation.patch_size import fit_patch
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.planning import fill_from_plan, make_plan
+from attention_unet.preparation.planning import classes_of_sides, fill_from_plan, make_plan
+from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 
@@ -207,3 +208,13 @@ def test_slices_that_are_configured_along_another_axis_are_refused(fields):
         make_plan(Config(data=DataConfig(**fields), network=NetworkConfig(dims=dims)), dataset(), oblique, LAPTOP)
     right = {name: [values[0], values[2], values[1]] for name, values in fields.items()}
     make_plan(Config(data=DataConfig(**right), network=NetworkConfig(dims=dims)), dataset(), oblique, LAPTOP)
+
+
+def test_flips_of_classes_of_sides_are_warned_of(caplog):
+    assert classes_of_sides(["Left-Thalamus", "Right-Thalamus", "Brain-Stem"]) == ["Left-Thalamus", "Right-Thalamus"]
+    assert classes_of_sides(["ctx_lh_x", "ctx_rh_x", "l", "lesion"]) == ["ctx_lh_x", "ctx_rh_x"]
+    sides = dataclasses.replace(dataset(), labels=Labels({"left": (1,), "right": (2,)}, (1, 2)))
+    for axes, warned in (([], False), (["left-right"], True)):
+        config = Config(augmentation=AugmentationConfig(flip_axes=axes))
+        make_plan(config, sides, cohort_of((40, 40, 40), (1, 1, 1)), LAPTOP)
+        assert ("left, right are named after sides" in caplog.text) == warned

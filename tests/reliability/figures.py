@@ -1,4 +1,4 @@
-"""Figures of the reliability tests, printed at the end of a session and kept in docs/reliability.md."""
+"""Figures of the reliability tests, printed at the end of a session; docs/reliability.md sums them up."""
 
 FIGURES: dict[str, str] = {}
 

@@ -72,6 +72,7 @@ GOOD = {  # bytes, and the expected warning
     "30 five axes, one volume": (lambda: packed(nib.Nifti1Image(image_of("a")[..., None, None], AFFINE)), None),
     "34 a single slice": (lambda: packed(nifti(image_of("a")[:, :, :1])), "may fail on such a small part"),
     "34 a single voxel": (lambda: packed(nifti(np.ones((1, 1, 1), dtype=np.float32))), "is empty"),
+    "a mask": (lambda: packed(nifti(np.uint8(255) * (image_of("a") > image_of("a").mean()))), "is it a mask"),
     "35 smaller than a patch": (lambda: packed(nifti(image_of("a")[4:9, 4:9, 4:9])), None),
     "37 unusual voxels": (
         lambda: packed(nifti(affine=oblique_affine((1.0, 1.0, 25.0)))),

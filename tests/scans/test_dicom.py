@@ -3,6 +3,7 @@
 import errno
 import gzip
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -294,3 +295,19 @@ def test_a_single_slice_is_as_thick_as_the_distance_to_the_next(tmp_path):
     fields = {"SpacingBetweenSlices": 5, "SliceThickness": 4}
     volume = read_volume(write_slices(tmp_path / "a", [slice_of(STORED, AFFINE, 0, **fields)]))
     assert np.linalg.norm(volume.affine[:3, 2]) == pytest.approx(5)
+
+
+def test_slices_without_ending_that_are_cut_short_are_missed(tmp_path):
+    folder = write_slices(tmp_path / "a", slices())
+    for k, file in enumerate(sorted(folder.iterdir())):
+        file.rename(folder / f"IM{k:04d}")
+    read_volume(folder)
+    (folder / "IM0005").write_bytes(b"")  # the disk of the exporter was full
+    refused(folder, r"IM0005: named like its slices, but not DICOM: empty or cut short\?")
+
+
+def test_a_directory_in_small_letters_is_no_slice(tmp_path):
+    """As Linux shows the names of a patient's disc."""
+    folder = write_slices(tmp_path / "a", slices())
+    shutil.copy(folder / "000.dcm", folder / "dicomdir")
+    assert_shows(read_volume(folder), STORED, AFFINE)

@@ -3,7 +3,7 @@ import xml.etree.ElementTree as xml
 import numpy as np
 import slicerio
 
-from attention_unet.scans.label_table import itk_snap_table, label_extension
+from attention_unet.scans.label_table import colour_of, itk_snap_table, label_extension
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_labels, volume_of_array, write_like
 from tests.conftest import oblique_affine
@@ -49,3 +49,7 @@ def test_the_label_file_of_itk_snap():
         ["0", "0", "0", "0", "0", "0", "0", '"Clear Label"'],
         ["4", "31", "119", "180", "1", "1", "1", "\"a 'b' c\""],
     ]
+
+
+def test_classes_of_a_whole_brain_have_colours_of_their_own():
+    assert len({colour_of(index) for index in range(254)}) == 254

@@ -213,6 +213,16 @@ def test_trainings_of_another_plan_are_not_mixed(small, done, tmp_path):
     assert found.digest_of_arm("gate") != other.digest_of_arm("gate")
 
 
+def test_fewer_numbers_of_persons_after_results_are_told(done, tmp_path):
+    copy_study(done, tmp_path)
+    found = read_registration(tmp_path)
+    plan = dataclasses.replace(study(), persons=[3])
+    changes = found.changes(plan)
+    amended = found.amended(plan, "today", 4, changes, "sizes are not needed")
+    assert any(change.startswith("persons") for change in changes)
+    assert "after 4 trainings: the verdicts are not those of claims made before" in amended.warnings()[0]
+
+
 def test_other_files_in_the_folder_are_kept(small, tmp_path, monkeypatch):
     (tmp_path / "results.csv").write_text("mine")
     monkeypatch.setattr("attention_unet.study.register.plan_arms", None)  # the folder is checked before this work

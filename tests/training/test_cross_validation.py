@@ -14,7 +14,8 @@ from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference import predict_folder
 from attention_unet.inference.model_file import load_models
 from attention_unet.inference.record import update_record
-from attention_unet.training import cross_validation
+from attention_unet.machine.devices import Machine
+from attention_unet.training import common_plan, cross_validation
 from attention_unet.training.checkpoint import load_state, save_state
 from attention_unet.training.common_plan import read_or_make_plan
 from tests.report.build import facts_of
@@ -220,3 +221,12 @@ def test_unfinished_folds_do_not_decide_which_components_are_dropped(folder, coh
     call = ["cross-validate", "--data.root", str(cohort), "--run", str(again), *OPTIONS, "--tta", "--only", "0"]
     assert main(call) == 0
     assert loaded == ["fold0", "fold3"]
+
+
+def test_a_plan_for_a_cpu_is_not_kept_for_a_gpu(cohort, tmp_path, monkeypatch):
+    config = Config(data=DataConfig(root=str(cohort)), training=TrainingConfig(steps=4, accelerator="cpu"))
+    dataset = find_dataset(config.data)
+    assert read_or_make_plan(config, tmp_path, dataset).architecture.channels[0] == 16
+    monkeypatch.setattr(common_plan, "measure_machine", lambda _: Machine("cuda", 40 * 2**30, 8, True, 1))
+    monkeypatch.setattr(common_plan, "choose_device", lambda _: torch.device("cuda"))
+    assert read_or_make_plan(config, tmp_path, dataset).architecture.channels[0] == 32

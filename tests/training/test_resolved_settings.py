@@ -2,16 +2,19 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 
 from attention_unet.cli import main
 from attention_unet.cli.call import complete
-from attention_unet.config import AugmentationConfig, Config, DataConfig
+from attention_unet.config import AugmentationConfig, Config, DataConfig, TrainingConfig
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError
 from attention_unet.files.run_folder import read_paths
+from attention_unet.training import resolved_settings as module
 from attention_unet.training.checkpoint import load_state, save_state
 from attention_unet.training.resolved_settings import (
     ResolvedSettings,
@@ -152,3 +155,21 @@ def test_a_dataset_named_by_its_whole_path_is_told_as_a_place(cohort, tmp_path):
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["dataset"] == cohort.name
     assert Path(read_paths(tmp_path / "run")["data.root"]).resolve() == cohort.parent.resolve()
     assert resume_settings(settings, given, False, tmp_path).plan == settings.plan
+
+
+@pytest.mark.parametrize(
+    ("config", "threads", "on_gpu", "told"),
+    [
+        (TrainingConfig(steps=5, precision="float32"), 99, False, "began with 99 threads"),
+        (TrainingConfig(minutes=5, precision="float32"), 99, False, ""),  # never repeatable
+        (TrainingConfig(steps=5, precision="float32"), 99, True, "was trained on a GPU so far"),
+        (TrainingConfig(minutes=5, precision="bfloat16"), 99, False, "began in bfloat16, which is slow on this device"),
+    ],
+)
+def test_a_run_that_continues_on_another_machine_is_told(monkeypatch, caplog, config, threads, on_gpu, told):
+    monkeypatch.setattr(module, "choose_precision", lambda *_: torch.float32)
+    before = SimpleNamespace(config=SimpleNamespace(training=config), threads=threads)
+    state = SimpleNamespace(learner=SimpleNamespace(device_generator=torch.zeros(1) if on_gpu else None))
+    module.warn_of_machine(before, state, torch.device("cpu"), Path("runs/mine"))
+    assert len(caplog.messages) == bool(told)
+    assert told in caplog.text
