@@ -16,11 +16,16 @@ def group_channels(
 ) -> dict[str, tuple[Path, ...]]:
     """Group image files by case.
 
-    Suffixes _0000, _0001 ... are channels if every file, or a file of a wanted case, has one, or without wanted cases
-    if there are several channels; and if they count from 0 without a gap or, with a known number of channels, are below
-    it. If not, each file is one case, as is a file without suffix among others. Where files of wanted cases have
-    suffixes, the suffixes of other cases are not compared. A missing file of a case is listed as well, and reading the
-    case fails.
+    Suffixes _0000, _0001, ... are channels if all of this holds:
+
+    - Every file has one, or a file of a wanted case has one. Without wanted cases it is also enough that several
+      channels are expected or found, that one is number 0, and that some case has several files.
+    - Their numbers are below ``channels`` or, if that is None, count from 0 without a gap. If wanted cases have
+      suffixes, the numbers of other cases do not count.
+    - The digits are not part of wanted case ids: see ``wanted``.
+
+    If not, each file is a case. A file without suffix among others is a case, too. A missing file of a case is listed
+    by its expected name, and reading the case fails.
 
     Args:
         paths: image files.

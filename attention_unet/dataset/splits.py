@@ -136,7 +136,7 @@ def check_held_out_once(splits: Mapping[int, Split]) -> None:
 def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int) -> list[str]:
     """Return ids of cases that a training without held-out cases predicts before it trains on them.
 
-    They are a tenth of the cases, at most 20 or those of one subject. With fewer than 10 subjects there are none.
+    They are a tenth of the cases, at most 20 or those of one subject. With fewer than 10 subjects, the list is empty.
     """
     if len({subjects.get(case, case) for case in ids}) < LATE_FOLDS:
         return []

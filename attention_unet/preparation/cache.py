@@ -160,7 +160,7 @@ class CaseCache:
         return ""
 
     def _store(self, case: Case) -> None:
-        file = self._file(case)  # of what is read below
+        file = self._file(case)  # named before the case is read: a change meanwhile is noticed
         image, label, warnings = read_case(case, self.channels, self.labels)
         self._check_memory(image)
         preprocessed = preprocess(image, self.preprocessing)

@@ -1,5 +1,7 @@
 """Choose width, patch and batch of a training for the machine and its time budget."""
 
+from typing import NamedTuple
+
 from attention_unet.config import Config
 from attention_unet.machine.devices import Machine
 
@@ -20,13 +22,20 @@ FRAGMENTED = {"cpu": 1.5, "gpu": 1.0}  # memory of a process, as a multiple of t
 MEMORY_SHARE = 0.5
 
 
+class Size(NamedTuple):
+    """Channels of the finest level, and voxels of a patch."""
+
+    base_channels: int
+    patch_voxels: int
+
+
 def bytes_per_voxel(channels: int, classes: int, fast: bool) -> int:
     """Estimate the memory of a training step per voxel of a batch, in bfloat16 if it is fast."""
     return BYTES_PER_VALUE[fast] * channels + BYTES_PER_CLASS * max(classes - FEW_CLASSES, 0)
 
 
-def choose_size(config: Config, machine: Machine, classes: int) -> tuple[int, int]:
-    """Return the channels of the finest level, by the kind of device, and the voxels of a patch.
+def choose_size(config: Config, machine: Machine, classes: int) -> Size:
+    """Choose the channels by the kind of device, unless they are configured, and the size of a patch.
 
     The patch is the largest that fits into the time budget and the memory. A budget in steps sets no time limit.
     """
@@ -47,7 +56,7 @@ def choose_size(config: Config, machine: Machine, classes: int) -> tuple[int, in
     per_voxel = FRAGMENTED[kind] * bytes_per_voxel(channels, classes, machine.fast) * patches
     while edge > 16 and per_voxel * edge**3 > MEMORY_SHARE * machine.memory:
         edge -= 8
-    return channels, config.data.patch_voxels or edge**3
+    return Size(channels, config.data.patch_voxels or edge**3)
 
 
 def choose_batch(config: Config, machine: Machine, voxels: int, channels: int, classes: int) -> int:

@@ -13,7 +13,7 @@ from attention_unet.preparation.loading import Batch
 from attention_unet.preparation.sizing import CHANNELS
 from attention_unet.training.learner import Learner
 
-EDGE, STEPS = 40, 3  # voxels of a patch along each axis; timed steps, of which the fastest counts
+EDGE, STEPS = 40, 3  # voxels of a patch along each axis; timed steps; the fastest counts
 LEAST_MINUTES = 2.0  # shorter budgets are not worth a measurement
 
 

@@ -6,7 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
+from attention_unet.inference.output_folder import claim_output
+from attention_unet.inference.record import describe_predictions
+from attention_unet.inference.settings import Settings
 from attention_unet.network import Architecture, NetworkOutput
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessing
@@ -63,3 +67,18 @@ def facts(folder):
     record = json.loads((folder / "run.json").read_text())
     cases = {case: {**each, "seconds": 0} for case, each in sorted(record["cases"].items())}
     return {**record, "cases": cases, "parts": 0, "finished_parts": 0, "peak_memory_bytes": 0}
+
+
+def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5, extras=()):
+    """Claim an output folder, by default beside the scans; return the cases to predict."""
+    where = output or folder.parent / "out"
+    model = model or model_of()
+    description = describe_predictions([model], Settings(overlap=overlap), [], where)
+    return claim_output(where, cases, description, extras, resume=resume, overwrite=overwrite)
+
+
+def scans(tmp_path, *names):
+    """Write scans. Return their folder, their cases, and the folder of their predictions."""
+    for name in names:
+        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
+    return tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"

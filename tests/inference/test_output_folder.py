@@ -1,5 +1,4 @@
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,29 +7,13 @@ import pytest
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.prediction_record import JOURNAL, read_record
-from attention_unet.inference import output_folder
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.image_states import hash_images
 from attention_unet.inference.inputs import find_inputs
-from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, hash_files, is_same, update_record
 from attention_unet.inference.settings import Settings
-from tests.inference.build import model_of, scan
-
-
-def claim(folder, cases, output=None, model=None, resume=False, overwrite=False, overlap=0.5, extras=()):
-    where = output or folder.parent / "out"
-    model = model or model_of()
-    description = describe_predictions([model], Settings(overlap=overlap), [], where)
-    return claim_output(where, cases, description, extras, resume=resume, overwrite=overwrite)
-
-
-def scans(tmp_path, *names):
-    """Write scans. Return their folder, their cases, and the folder of their predictions."""
-    for name in names:
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    return tmp_path / "in", find_inputs(tmp_path / "in", 1), tmp_path / "out"
+from tests.inference.build import claim, model_of, scan, scans
 
 
 def test_output_folder_is_claimed_before_any_work(tmp_path):
@@ -61,44 +44,6 @@ def test_output_folder_is_claimed_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         claim(folder, cases, output=tmp_path / "file" / "out")
-
-
-def test_a_scan_that_has_changed_is_predicted_again(tmp_path, caplog):
-    folder, cases, output = scans(tmp_path, "a", "b")
-    claim(folder, cases)
-    assert predict_files(cases, output, [model_of()], Settings(), lambda share: None) == {}
-    assert claim(folder, cases, resume=True) == []
-    scan(folder, np.eye(4), "b.nii.gz", seed=1)
-    assert claim(folder, cases, resume=True) == cases[1:]
-    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
-        "b: its scan has changed since it was predicted: predicted again"
-    ]
-    assert [path.name for path in output.glob("*.nii.gz")] == ["a.nii.gz"]
-
-
-def test_a_scan_is_read_again_only_if_its_file_may_have_changed(tmp_path, monkeypatch):
-    folder, cases, output = scans(tmp_path, "a")
-    file = folder / "a.nii.gz"
-    assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
-    hashed, original = [], output_folder.hash_images
-    monkeypatch.setattr(output_folder, "hash_images", lambda case: hashed.append(case.id) or original(case))
-    assert (claim(folder, cases, resume=True), hashed) == ([], [])
-    times, content = file.stat(), file.read_bytes()
-    file.touch()
-    assert (claim(folder, cases, resume=True), hashed) == ([], ["a"])
-    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # as many bytes, with the times of before
-    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert (claim(folder, cases, resume=True), hashed) == (cases, ["a", "a"])
-
-
-def test_a_scan_that_is_gone_is_no_failure_any_more(tmp_path):
-    folder, cases, output = scans(tmp_path, "a", "b")
-    (folder / "b.nii.gz").write_bytes(b"cut")
-    left = claim(folder, cases)
-    assert list(predict_files(left, output, [model_of()], Settings(), lambda share: None)) == ["b"]
-    (folder / "b.nii.gz").unlink()
-    claim(folder, find_inputs(folder, 1), resume=True)
-    assert read_record(output)["failed"] == {}
 
 
 @pytest.mark.parametrize(
@@ -289,22 +234,6 @@ def test_a_run_json_of_other_origin_stays(tmp_path, content):
     with pytest.raises(ConfigError, match=r"holds a run\.json that is damaged, or that no prediction wrote"):
         claim(tmp_path / "in", find_inputs(tmp_path / "in", 1))
     assert (tmp_path / "out" / "run.json").read_text() == content
-
-
-@pytest.mark.parametrize("link", [True, False])
-def test_the_mask_of_a_scan_that_is_not_here_stays(tmp_path, caplog, link):
-    """As after ``datalad drop``: a link to nothing, or a pointer."""
-    folder, cases, output = scans(tmp_path, "a", "b")
-    assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
-    file = folder / "b.nii.gz"
-    file.unlink()
-    if link:
-        file.symlink_to("../.git/annex/objects/b")
-    else:
-        file.write_text("/annex/objects/MD5E-s1--b.nii.gz\n")
-    assert claim(folder, find_inputs(folder, 1), resume=True) == []
-    assert (output / "b.nii.gz").exists()
-    assert "b: its scan is not here, or cannot be read: its prediction is kept" in caplog.text
 
 
 def test_a_journal_of_before_does_not_come_back(tmp_path, monkeypatch):

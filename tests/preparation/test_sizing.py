@@ -1,5 +1,4 @@
 import dataclasses
-from collections import namedtuple
 
 import pytest
 
@@ -10,21 +9,15 @@ from attention_unet.preparation.sizing import choose_batch, choose_size
 LAPTOP = Machine("cpu", 16 * 2**30, 2, True, 1)
 GPU = Machine("cuda", 24 * 2**30, 8, True, 1)
 
-Size = namedtuple("Size", "base_channels patch_voxels")
-
-
-def choose(config, machine, classes):
-    return Size(*choose_size(config, machine, classes))
-
 
 def size(machine, minutes=None, **sections):
-    return choose(Config(training=TrainingConfig(minutes=minutes), **sections), machine, 3)
+    return choose_size(Config(training=TrainingConfig(minutes=minutes), **sections), machine, 3)
 
 
 def test_a_laptop_and_a_gpu():
     assert (size(LAPTOP, 60).base_channels, size(LAPTOP, 60).patch_voxels) == (16, 80**3)
     assert size(LAPTOP) == size(LAPTOP, 60)
-    assert choose(Config(training=TrainingConfig(steps=500)), LAPTOP, 3).patch_voxels == 64**3
+    assert choose_size(Config(training=TrainingConfig(steps=500)), LAPTOP, 3).patch_voxels == 64**3
     assert (size(GPU, 60).base_channels, size(GPU, 60).patch_voxels) == (32, 128**3)
 
 
@@ -45,7 +38,7 @@ def test_little_memory_gives_small_patches():
 
 def test_many_classes_need_memory():
     small = dataclasses.replace(GPU, memory=12 * 2**30)
-    few, many = (choose(Config(), small, classes).patch_voxels for classes in (3, 105))
+    few, many = (choose_size(Config(), small, classes).patch_voxels for classes in (3, 105))
     assert (few, many) == (128**3, 96**3)
     # 89 bytes per voxel and channel were measured (docs/gpu.md).
     assert 2 * 89 * 32 * many <= 0.5 * small.memory < 2 * 89 * 32 * few
@@ -66,10 +59,10 @@ def test_a_batch_fits_into_the_memory_of_a_gpu():
 
 def test_a_batch_that_is_asked_for_must_fit():
     small = dataclasses.replace(GPU, memory=8 * 2**30)
-    usual = choose(Config(), small, 3).patch_voxels
+    usual = choose_size(Config(), small, 3).patch_voxels
     config = Config(training=TrainingConfig(batch=16))
-    assert choose(config, small, 3).patch_voxels < usual
-    assert choose(config, dataclasses.replace(small, processes=8), 3).patch_voxels == usual
+    assert choose_size(config, small, 3).patch_voxels < usual
+    assert choose_size(config, dataclasses.replace(small, processes=8), 3).patch_voxels == usual
 
 
 def test_every_process_has_a_batch():
@@ -81,6 +74,6 @@ def test_what_is_given_is_taken(machine):
     config = Config(
         data=DataConfig(patch_voxels=1000), network=NetworkConfig(base_channels=24), training=TrainingConfig(batch=3)
     )
-    chosen = choose(config, machine, 3)
+    chosen = choose_size(config, machine, 3)
     assert (chosen.base_channels, chosen.patch_voxels) == (24, 1000)
     assert choose_batch(config, machine, 1000, 32, 3) == 3

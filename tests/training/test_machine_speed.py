@@ -19,7 +19,7 @@ def test_a_slow_machine_gets_small_patches(monkeypatch):
     patches = []
     for rate in (150_000, 1_500_000):
         monkeypatch.setattr(machine_speed, "measure_rate", lambda config, rate=rate: rate)
-        patches.append(choose_size(Config(training=config), measure_machine(config), 3)[1])
+        patches.append(choose_size(Config(training=config), measure_machine(config), 3).patch_voxels)
     assert patches == [48**3, 80**3]
 
 
