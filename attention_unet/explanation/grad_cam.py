@@ -70,6 +70,7 @@ def grad_cams(model: Model, volume: Volume) -> Iterator[NDArray[np.float32]]:
             unseen=unseen,
             background=image.background,
             overlap=OVERLAP,
+            stack_axis=plan.preprocessing.stack_axis,
         )
         planes = resample_to_scan((part.cpu() for part in windows), image.scan_grid, unseen, rows, at_once)
         heat = image.scan_grid.as_stored(torch.cat(list(planes), dim=1)[0].numpy())

@@ -230,6 +230,7 @@ def predict_planes(
         overlap=choose_overlap([model], settings),
         rows=(start, stop),
         batch=batch_of(plan, precision, model.device),
+        stack_axis=plan.preprocessing.stack_axis,
     )
     grid = image.scan_grid.grid
     of_rows = image.scan_grid.cut(((0, grid[0]), (start, stop), (0, grid[2])))

@@ -26,11 +26,13 @@ def slide(
     overlap: float = 0.5,
     rows: tuple[int, int] | None = None,
     batch: int = 2,
+    stack_axis: int | None = None,
 ) -> Iterator[Tensor]:
     """Predict a volume by overlapping windows, averaged with Gaussian weights that are highest in the middle.
 
     Planes across the first axis are yielded as soon as no further window reaches them. A volume smaller than the window
-    is padded on both sides with 0, the mean of a z-scored image, as training patches are, and cropped again.
+    is padded on both sides with 0, the mean of a z-scored image, as training patches are, and cropped again. Of a stack
+    of slices, the first and the last one are repeated instead (docs/experiments.md, 2026-11-30).
 
     Args:
         image: (C, *S).
@@ -41,6 +43,7 @@ def slide(
         overlap: share of a window that the next one covers again, 0 to below 1.
         rows: (start, stop) along the second axis, to predict only these rows; None for all. Less memory is held then.
         batch: windows predicted at once.
+        stack_axis: axis along which the slices of a stack follow each other; None if the image is no stack.
 
     Yields:
         Planes (K, p, rows, S[2]) float32, in order; p is the distance between windows, or less.
@@ -60,7 +63,7 @@ def slide(
     columns = slice(before[2], before[2] + grid[2])
     planes = planes_at_once(sums[:, 0].numel())
     for start, following in zip(starts, [*starts[1:], padded[0]], strict=True):
-        slices = _pad(image[:, start : start + window[0]], (window[0], *padded[1:]), before)
+        slices = _pad(image[:, start : start + window[0]], (window[0], *padded[1:]), before, stack_axis)
         boxes = [box for box in in_plane if empty is None or not torch.equal(slices[box.window], empty)]
         for first in range(0, len(boxes), batch):
             together = boxes[first : first + batch]
@@ -112,9 +115,16 @@ def gaussian(window: tuple[int, ...]) -> Tensor:
     return (weight / weight.max()).clamp(min=1e-3)
 
 
-def _pad(planes: Tensor, size: Sequence[int], before: Sequence[int]) -> Tensor:
-    """Pad planes (C, *S) with zeros to a size; without a copy if they have it."""
+def _pad(planes: Tensor, size: Sequence[int], before: Sequence[int], repeated: int | None) -> Tensor:
+    """Pad planes (C, *S) to a size, along one axis with copies of the outermost planes, along others with zeros.
+
+    They are not copied if they have that size.
+    """
     sides = [(b, wanted - n - b) for n, wanted, b in zip(planes.shape[1:], size, before, strict=True)]
+    if repeated is not None and any(sides[repeated]):
+        first, n = before[repeated], planes.shape[1 + repeated]
+        numbers = torch.arange(size[repeated], device=planes.device) - first
+        planes, sides[repeated] = planes.index_select(1 + repeated, numbers.clamp_(0, n - 1)), (0, 0)
     return F.pad(planes, [n for side in reversed(sides) for n in side]) if any(map(any, sides)) else planes
 
 

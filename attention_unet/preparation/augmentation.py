@@ -101,9 +101,9 @@ class Augmentation:
         self.patch = tuple(plan.patch[axis] for axis in axes)
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
         self.may_flip = np.array([axis in plan.mirror_axes for axis in axes])
-        stack = plan.preprocessing.stack
+        stack = plan.preprocessing.stack_axis
         single = self.patch.index(1) if 1 in self.patch else None
-        self.thick = axes.index(stack.axis) if stack and stack.axis in axes else single  # axis across slices
+        self.thick = axes.index(stack) if stack in axes else single  # axis across slices
 
     def draw_transform(self, random: np.random.RandomState, frequency: float) -> PatchTransform:
         """Draw flips of one patch and, ``frequency`` times as often as configured, rotation, scaling, shift and elastic

@@ -34,6 +34,11 @@ class Preprocessing:
     nonzero: bool
     stack: Stack | None = None
 
+    @property
+    def stack_axis(self) -> int | None:
+        """Axis of the network along which thick slices follow each other; None if the dataset has none."""
+        return self.stack.axis if self.stack else None
+
 
 @dataclass(frozen=True)
 class Preprocessed:

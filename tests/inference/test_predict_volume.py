@@ -213,6 +213,19 @@ def test_a_closed_gate_is_told_apart_from_voxels_without_a_window():
     assert 0 < attention.min() < 1e-5 < attention.max() == 1
 
 
+def test_few_slices_are_padded_with_copies_of_them():
+    """Among zeros they lost up to 0.14 Dice (docs/experiments.md, 2026-11-30)."""
+    network, seen = Threshold(), []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0, 0]))
+    plan = replace(plan_of(), preprocessing=Preprocessing((1.0, 1.0, 9.0), False, Stack.upright(2)))
+    volume = volume_of_array(np.random.RandomState(0).normal(size=(8, 8, 3)), np.diag([1.0, 1.0, 9.0, 1.0]))
+    predict_volume([Model(network, plan, CPU)], volume)
+    first, *_, last = (plane.flatten() for plane in seen[0].unbind(2))
+    assert first.count_nonzero() == last.count_nonzero() == 64
+    torch.testing.assert_close(first, seen[0][..., 2].flatten())
+    torch.testing.assert_close(last, seen[0][..., 4].flatten())
+
+
 def test_models_that_turn_slices_in_different_ways_are_refused():
     turned = Stack(2, ((0.0, 1.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 0.0, 1.0)))
     volume = volume_of_array(np.random.RandomState(0).normal(size=(10, 12, 6)), np.diag([1.0, 1.0, 4.0, 1.0]))

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +65,30 @@ def test_rows_alone_are_those_of_the_whole(window, rows):
         starts = window_starts(14, window[1], 0.5)
         touching = [start for start in starts if set(range(start, start + window[1])) & set(range(*rows))]
         assert (len(seen) - of_all) * len(starts) == of_all * len(touching)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("slices", [1, 2, 3, 9])
+def test_the_outermost_slices_of_a_stack_are_repeated(axis, slices):
+    grid, window, seen = [5, 5, 5], (8, 6, 7), []
+    grid[axis] = slices
+    image = torch.randn(2, *grid)
+
+    def spy(windows):
+        seen.extend(windows)
+        return windows
+
+    found = whole(image, window, spy, overlap=0, stack_axis=axis)
+    torch.testing.assert_close(found, image)
+    missing = [(max(n, edge) - n, axis == across) for across, (n, edge) in enumerate(zip(grid, window, strict=True))]
+    sides = [(lack // 2, lack - lack // 2) for lack, _ in missing]
+    padded = image.numpy()
+    for across, (side, (_, repeated)) in enumerate(zip(sides, missing, strict=True)):
+        others = [(0, 0)] * 4
+        others[1 + across] = side
+        padded = np.pad(padded, others, mode="edge" if repeated else "constant")
+    i, j, k = window
+    np.testing.assert_array_equal(seen[0], padded[:, :i, :j, :k])
 
 
 def test_planes_are_given_away_as_soon_as_no_window_will_reach_them():
