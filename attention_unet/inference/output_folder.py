@@ -35,6 +35,8 @@ from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes,
 
 log = logging.getLogger(__name__)
 
+AWAY = "the scan is not here, or cannot be read"
+
 
 def claim_output(
     output: Path,
@@ -105,10 +107,14 @@ def _find_left(
     """Return the cases without a prediction that can stay."""
     if present:
         log.info("%d of %d are predicted already: checking that their scans are the same", len(present), len(cases))
-    again = {case.id: why for case in present if (why := _why_again(case, output, record, extras))}
-    for name, why in again.items():
-        log.warning("%s: %s: predicted again", name, why)
-    stay = {case.id for case in present} - set(again)
+    cases_by_reason: dict[str, list[str]] = {}
+    for case in present:
+        cases_by_reason.setdefault(_why_again(case, output, record, extras), []).append(case.id)
+    stay = {*cases_by_reason.pop("", []), *(away := cases_by_reason.pop(AWAY, []))}
+    if away:
+        log.warning("%s: %s: the prediction is kept", first_few(away), AWAY)
+    for why, names in cases_by_reason.items():
+        log.warning("%s: %s: predicted again", first_few(names), why)
     if changed := [name for name in sorted(stay) if was_changed(output, record, name)]:
         text = "%s changed after prediction: kept, but %s has the figures from before: %s"
         log.warning(text, plural(len(changed), "mask"), VOLUMES, first_few(changed))
@@ -193,7 +199,7 @@ def _other_origin(output: Path, names: Sequence[str]) -> ConfigError:
 
 
 def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequence[str]) -> str:
-    """Return why the prediction of a case cannot stay; an empty string if it can."""
+    """Return why the prediction of a case cannot stay; an empty string, or ``AWAY``, if it can."""
     facts = record.get("cases", {}).get(case.id)
     if facts is None:
         return f"{RECORD} does not record it as finished"
@@ -213,8 +219,8 @@ def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequ
     except OSError:
         same, away = False, True
     if away:
-        log.warning("%s: its scan is not here, or cannot be read: its prediction is kept", case.id)
-    return "" if same or away else "its scan has changed since it was predicted"
+        return AWAY
+    return "" if same else "the scan has changed since it was predicted"
 
 
 def _is_away(image: Path) -> bool:

@@ -21,7 +21,7 @@ def test_a_scan_that_has_changed_is_predicted_again(tmp_path, caplog):
     scan(folder, np.eye(4), "b.nii.gz", seed=1)
     assert claim(folder, cases, resume=True) == cases[1:]
     assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
-        "b: its scan has changed since it was predicted: predicted again"
+        "b: the scan has changed since it was predicted: predicted again"
     ]
     assert [path.name for path in output.glob("*.nii.gz")] == ["a.nii.gz"]
 
@@ -52,16 +52,18 @@ def test_a_scan_that_is_gone_is_no_failure_any_more(tmp_path):
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_the_mask_of_a_scan_that_is_not_here_stays(tmp_path, caplog, link):
-    """As after ``datalad drop``: a link to nothing, or a pointer."""
-    folder, cases, output = scans(tmp_path, "a", "b")
+def test_masks_of_scans_that_are_not_here_stay(tmp_path, caplog, link):
+    """As after ``datalad drop``: links to nothing, or pointers. One line tells of all of them."""
+    folder, cases, output = scans(tmp_path, "a", "b", "c")
     assert predict_files(claim(folder, cases), output, [model_of()], Settings(), lambda share: None) == {}
-    file = folder / "b.nii.gz"
-    file.unlink()
-    if link:
-        file.symlink_to("../.git/annex/objects/b")
-    else:
-        file.write_text("/annex/objects/MD5E-s1--b.nii.gz\n")
+    for name in ("b.nii.gz", "c.nii.gz"):
+        file = folder / name
+        file.unlink()
+        if link:
+            file.symlink_to(f"../.git/annex/objects/{name}")
+        else:
+            file.write_text(f"/annex/objects/MD5E-s1--{name}\n")
     assert claim(folder, find_inputs(folder, 1), resume=True) == []
-    assert (output / "b.nii.gz").exists()
-    assert "b: its scan is not here, or cannot be read: its prediction is kept" in caplog.text
+    assert (output / "b.nii.gz").exists() and (output / "c.nii.gz").exists()
+    kept = [message for message in caplog.messages if "is kept" in message]
+    assert kept == ["b, c: the scan is not here, or cannot be read: the prediction is kept"]

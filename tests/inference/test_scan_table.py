@@ -43,7 +43,7 @@ def test_columns_are_channels_and_their_files_may_have_one_name(tmp_path, caplog
     assert len(set(read_record(tmp_path / "out")["cases"]["x"]["sha256"].values())) == 2
     scan(tmp_path / "a", np.eye(4), "s.nii.gz", seed=9)
     predict_folder([model], file, tmp_path / "out", resume=True)
-    assert "x: its scan has changed since it was predicted: predicted again" in caplog.text
+    assert "x: the scan has changed since it was predicted: predicted again" in caplog.text
 
 
 def test_channels_that_were_in_the_wrong_column_are_predicted_again(tmp_path, caplog):
