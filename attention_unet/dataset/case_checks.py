@@ -8,7 +8,7 @@ import numpy as np
 
 from attention_unet.dataset.case_facts import CaseFacts, sizes_of, stack_of
 from attention_unet.errors import DataError, first_few
-from attention_unet.scans.orientation import TURNED, turned_degrees
+from attention_unet.scans.orientation import describe_turn
 
 MANY_CHANNELS, ALIKE = 4, 0.1  # if more channels differ by at most this share of the values, it may be a time series
 RARE = 0.25  # share of the cases that a rare class is in
@@ -54,11 +54,8 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
             if log_ratio > np.log(UNUSUAL_RATIO):
                 size = " x ".join(f"{s:.3g}" for s in spacing_mm)
                 warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
-            if stack is not None and turned_degrees(np.array(fact.extent.affine), stack) > TURNED:
-                warnings.append(
-                    f"{fact.id}: its axes are turned by more than {TURNED:.0f} degrees against those of a typical "
-                    "case, so that rows may lie where others have columns: is the orientation in its header true?"
-                )
+            if stack is not None and (turn := describe_turn(np.array(fact.extent.affine), stack)):
+                warnings.append(f"{fact.id}: {turn}")
     partly = [fact for fact in facts if 0 < fact.annotated < 1]
     if partly and all(math.isclose(sum(fact.shares.values()), fact.annotated) for fact in partly):
         warnings.append("no annotated voxel is background, so that nothing shows where structures end: annotate some")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
 from attention_unet.scans.geometry import ScanGrid
-from attention_unet.scans.orientation import TURNED, turned_degrees
+from attention_unet.scans.orientation import describe_turn
 from attention_unet.scans.volumes import Volume
 
 # Times the largest training case along an axis; for small scans, of that or of a window, the smaller.
@@ -43,12 +43,8 @@ def warn_if_unusual(volume: Volume, images: Sequence[Preprocessed], plan: Plan) 
         own, trained = (" x ".join(f"{mm:.3g}" for mm in size) for size in (scan_mm, spacing_mm))
         _warn(volume, f"has voxels of {own} mm, {AXES}: the model was trained on {trained} mm: expect a worse mask")
     stack = plan.preprocessing.stack
-    if stack is not None and (turned := turned_degrees(volume.affine, stack)) > TURNED:
-        _warn(
-            volume,
-            f"its axes are turned by up to {turned:.0f} degrees against those of a typical scan of the training, so "
-            "that rows may lie where those had columns: expect a worse mask; are the orientations in the headers true?",
-        )
+    if stack is not None and (turn := describe_turn(volume.affine, stack)):
+        _warn(volume, turn)
 
 
 def warn_if_little_is_predicted(volume: Volume, part: ScanGrid, whole: ScanGrid, plan: Plan) -> None:

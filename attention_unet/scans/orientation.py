@@ -122,6 +122,16 @@ def turned_degrees(affine: NDArray[np.float64], stack: Stack) -> float:
     return float(np.degrees(np.arccos(cosines.min().clip(-1.0, 1.0))))
 
 
+def describe_turn(affine: NDArray[np.float64], stack: Stack) -> str:
+    """Say that the axes of a scan are turned by more than ``TURNED`` degrees against a typical one; "" if not."""
+    if (turned := turned_degrees(affine, stack)) <= TURNED:
+        return ""
+    return (
+        f"its axes are turned by up to {turned:.0f} degrees against those of a typical scan, so that rows may lie "
+        "where others have columns: expect a worse mask; is the orientation in its header true?"
+    )
+
+
 def _directions(affine: NDArray[np.float64], stack: Stack) -> NDArray[np.float64]:
     """Return the direction of each axis of the network in a scan, as rows in RAS+."""
     axes = nearest_axes(affine, stack)

@@ -74,7 +74,7 @@ def test_a_stack_that_is_turned_against_the_others_is_told(folder):
         file = folder / kind / "a.nii.gz"
         save_nifti(file, np.asanyarray(nib.load(file).dataobj).transpose(1, 2, 0), heart)
     (text,) = (text for text in look(folder).warnings if "turned" in text)
-    assert text.startswith("a: its axes are turned by more than 60 degrees against those of a typical case")
+    assert text.startswith("a: its axes are turned by up to 68 degrees against those of a typical scan")
 
 
 def test_problems_of_files_that_are_only_looked_for_are_told_with_the_others(folder):

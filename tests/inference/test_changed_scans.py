@@ -64,6 +64,6 @@ def test_masks_of_scans_that_are_not_here_stay(tmp_path, caplog, link):
         else:
             file.write_text(f"/annex/objects/MD5E-s1--{name}\n")
     assert claim(folder, find_inputs(folder, 1), resume=True) == []
-    assert (output / "b.nii.gz").exists() and (output / "c.nii.gz").exists()
+    assert {"b.nii.gz", "c.nii.gz"} <= {file.name for file in output.iterdir()}
     kept = [message for message in caplog.messages if "is kept" in message]
     assert kept == ["b, c: the scan is not here, or cannot be read: the prediction is kept"]
