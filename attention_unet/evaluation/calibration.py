@@ -151,8 +151,9 @@ def _count_case(probabilities: Path, case: Case, labels: Labels) -> NDArray[np.f
     if lowest < -ROUNDING or highest > 1 + ROUNDING:
         raise DataError(f"{probabilities}: has values from {lowest:g} to {highest:g}: expected probabilities, 0 to 1")
     classes = predicted.array if labels.overlapping else predicted.array[1:]
-    groups = [mask_of(true.array[0], group) for group in labels.integers.values()]
-    present = np.logical_or.reduce([*groups, *(probability > PRESENT for probability in classes)])
+    groups, present = labels.integers.values(), np.zeros(true.grid, dtype=bool)
+    for group, probability in zip(groups, classes, strict=True):  # masks of all classes at once would take more memory
+        present |= mask_of(true.array[0], group) | (probability > PRESENT)
     if not present.any():
         return np.zeros((len(groups), 3, BINS))
     near = [round(NEAR_MM / mm) for mm in true.spacing_mm]
@@ -161,7 +162,7 @@ def _count_case(probabilities: Path, case: Case, labels: Labels) -> NDArray[np.f
     inside = known[box]
     return np.stack(
         [
-            count_by_bin(p[box][inside], truth[box][inside]) * (name not in case.unannotated)
-            for name, p, truth in zip(labels.names, classes, groups, strict=True)
+            count_by_bin(p[box][inside], mask_of(true.array[0][box], group)[inside]) * (name not in case.unannotated)
+            for name, p, group in zip(labels.names, classes, groups, strict=True)
         ]
     )
