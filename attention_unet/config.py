@@ -294,5 +294,4 @@ class Config:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Mapping[str, Any]]) -> "Config":
         """Return the inverse of ``dataclasses.asdict``."""
-        default = cls()
-        return cls(**{f.name: type(getattr(default, f.name))(**plain[f.name]) for f in dataclasses.fields(cls)})
+        return cls(**{name: section(**plain[name]) for name, section in get_type_hints(cls).items()})

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -39,9 +40,7 @@ def score_cases(
     pool = ThreadPoolExecutor(torch.get_num_threads())  # distances and file reading release the interpreter
     try:
         results = {
-            case.id: pool.submit(_score_files, case, predictions.get(case.id), case.label, labels, tolerance_mm)
-            for case in cases
-            if case.label
+            case.id: pool.submit(_score_files, case, predictions.get(case.id), labels, tolerance_mm) for case in cases
         }
         for case, result in results.items():
             with noting_failure(failed, case):
@@ -95,10 +94,10 @@ def _with_volumes_times(share: float, metrics: CaseMetrics) -> CaseMetrics:
 
 
 def _score_files(
-    case: Case, prediction: Path | None, reference: Path, labels: Labels, tolerance_mm: float
+    case: Case, prediction: Path | None, labels: Labels, tolerance_mm: float
 ) -> tuple[list[Row], list[int]]:
     """Return the metrics of a case, and the integers in its label maps that belong to no class."""
-    true = read_labels(reference)
+    true = read_labels(cast(Path, case.label))
     check_segments(true, labels)
     if prediction is None:
         predicted = replace(true, array=np.zeros_like(true.array))

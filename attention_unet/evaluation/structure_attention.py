@@ -5,7 +5,7 @@ Explanation", arXiv:1902.10186). A gate may also have learned to suppress a stru
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +77,8 @@ def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
         weights = read_volume(attention_path(*files.folder_and_stem(case), place))
         check_same_grid(weights, reference)
         marked = mark_unpredicted(weights.array[0])
-        found = attention_in_structures(case, place, marked, reference.array[0], files.labels)
-        rows += [row for row in found if row.class_name not in files.cases[case].unannotated]
+        truth = reference.array[0], files.labels, files.cases[case].unannotated
+        rows += attention_in_structures(case, place, marked, *truth)
     return rows
 
 
@@ -92,9 +92,17 @@ def mark_unpredicted(weights: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def attention_in_structures(
-    case: str, place: str, weights: NDArray[np.floating], reference: NDArray[np.generic], labels: Labels
+    case: str,
+    place: str,
+    weights: NDArray[np.floating],
+    reference: NDArray[np.generic],
+    labels: Labels,
+    unannotated: Collection[str] = (),
 ) -> list[StructureAttention]:
-    """Measure the attention at a place in every class of a case. Ignored voxels, or with weight NaN, are left out."""
+    """Measure the attention at a place in every annotated class of a case.
+
+    Voxels that are ignored or have the weight NaN are left out.
+    """
     known = ~np.isnan(weights) & (True if labels.ignore is None else reference != labels.ignore)
     weights, reference = weights[known], reference[known]
     bins = np.minimum(weights * (BINS / max(float(weights.max(initial=0)), 1e-12)), BINS - 1).astype(np.uint16)
@@ -102,6 +110,8 @@ def attention_in_structures(
     outside, outside_counts = _mean(weights[background]), np.bincount(bins[background], minlength=BINS)
     rows = []
     for name, group in labels.integers.items():
+        if name in unannotated:
+            continue
         mask = mask_of(reference, group)  # one at a time: there may be many classes
         auc = _auc(np.bincount(bins[mask], minlength=BINS), outside_counts)
         rows.append(StructureAttention(case, name, place, _mean(weights[mask]), outside, auc))

@@ -16,7 +16,7 @@ def prediction_path(output: Path, case: str, ending: str = ".nii.gz") -> Path:
     return output / f"{case}{ending}"
 
 
-def sidecar_path(output: Path, case: str) -> Path:
+def structures_path(output: Path, case: str) -> Path:
     """Return the path of the file with names, colours and volumes of the labels of a case."""
     return output / f"{case}_labels.json"
 

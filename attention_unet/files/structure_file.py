@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_unet.files.json_file import parse_object
-from attention_unet.files.prediction_folder import sidecar_path
+from attention_unet.files.prediction_folder import structures_path
 
 COLUMNS = ("name", "volume_ml", "mean", "sd", "components", "touches_edge", "expected_dice")
 Structure = Mapping[str, Any]  # value of each column
@@ -17,7 +17,7 @@ def read_structures(folder: Path, case: str) -> list[Structure]:
     Raises:
         DataError: if the file is damaged.
     """
-    file = sidecar_path(folder, case)
+    file = structures_path(folder, case)
     return parse_object(file, _parse, "predict this case again") if file.is_file() else []
 
 

@@ -21,7 +21,7 @@ from attention_unet.files.prediction_folder import (
     preview_path,
     probabilities_path,
     segmentation_path,
-    sidecar_path,
+    structures_path,
     uncertainty_path,
 )
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files, was_changed
@@ -235,5 +235,5 @@ def _possible_paths(output: Path, case: str) -> list[Path]:
         *(prediction_path(output, case, ending) for ending in ENDINGS),
         *(attention_path(output, case, place) for place in PLACES),
         *(uncertainty_path(output, case, measure) for measure in MEASURES),
-        *(path(output, case) for path in (sidecar_path, preview_path, probabilities_path, segmentation_path)),
+        *(path(output, case) for path in (structures_path, preview_path, probabilities_path, segmentation_path)),
     ]

@@ -26,7 +26,7 @@ from attention_unet.files.prediction_folder import (
     preview_path,
     probabilities_path,
     segmentation_path,
-    sidecar_path,
+    structures_path,
     uncertainty_path,
 )
 from attention_unet.inference.channels import warn_of_absent
@@ -148,18 +148,17 @@ def _predict_case(
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
         volume, settings = volume.select_channel(settings.channel), replace(settings, channel=None)
-    channels = models[0].plan.channels
-    missing = [name for number, name in enumerate(channels) if number in case.absent or name in settings.missing]
-    warn_of_absent(case, channels)
+    plan = models[0].plan
+    missing = [name for number, name in enumerate(plan.channels) if number in case.absent or name in settings.missing]
+    warn_of_absent(case, plan.channels)
     settings = replace(settings, missing=tuple(missing))
     if settings.dicom and not is_series(volume.path):
         raise DataError(f"{volume.path}: is not a folder of a DICOM series: expected one with --dicom-seg")
     if settings.dicom:  # before the work: headers may not suffice
         empty = np.zeros(volume.grid, np.uint8)
-        make_segmentation(empty, volume, models[0].plan.labels, settings.codes)
+        make_segmentation(empty, volume, plan.labels, settings.codes)
     in_training = find_in_training([model.trained_on for model in models], case.id, image_digest(volume))
     prediction = predict_volume(models, volume, settings, done)
-    plan = models[0].plan
     check_writable(output)
     with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=output, ignore_cleanup_errors=True) as folder:
         stage = Path(folder)
@@ -204,14 +203,14 @@ def write_prediction(
         draw_preview(volume, prediction.label_map, labels).save(partial_path, quality=QUALITY, subsampling=0)
     signal = None if plan.channels[0] in settings.missing else volume.array[0]
     table = describe_structures(prediction.label_map, labels, signal, volume.voxel_ml, prediction.expected_dice)
-    write_text(sidecar_path(output, case), json.dumps(table, indent=2) + "\n")
+    write_text(structures_path(output, case), json.dumps(table, indent=2) + "\n")
     segmentations = [segmentation_path(output, case)] if settings.dicom else []
     for path in segmentations:
         write_segmentation(path, prediction.label_map, volume, labels, settings.codes)
     ending = file_ending(volume.path) if settings.file_format == "own" else f".{settings.file_format}"
     mask = prediction_path(output, case, ending)
     write_like(mask, prediction.label_map, volume, labels)
-    return [*maps, *segmentations, preview_path(output, case), sidecar_path(output, case), mask]
+    return [*maps, *segmentations, preview_path(output, case), structures_path(output, case), mask]
 
 
 def _without_folders(text: str, case: Case, output: Path) -> str:

@@ -10,8 +10,6 @@ from torch.nn import functional as F
 
 from attention_unet.scans.geometry import planes_at_once
 
-ALL = (slice(None), slice(None))  # channels and planes
-
 # Predicts windows (B, C, *window): values (B, K, *window), such as probabilities.
 WindowPredictor = Callable[[Tensor], Tensor]
 
@@ -53,9 +51,7 @@ def slide(
     before = [(p - n) // 2 for p, n in zip(padded, grid, strict=True)]
     starts, *others = (window_starts(n, edge, overlap) for n, edge in zip(padded, window, strict=True))
     top, bottom = (before[1] + row for row in rows or (0, grid[1]))
-    in_plane = [
-        _Box(j, k, window, top, bottom) for j, k in itertools.product(*others) if j < bottom and top < j + window[1]
-    ]
+    corners = [(j, k) for j, k in itertools.product(*others) if j < bottom and top < j + window[1]]
     weight, unseen = gaussian(tuple(window)).to(image.device), unseen.to(image.device).view(-1, 1, 1, 1)
     empty = None if background is None else background.to(image.device).view(-1, 1, 1, 1).expand(-1, *window)
     sums = torch.zeros((len(unseen), window[0], bottom - top, padded[2]), device=image.device)
@@ -64,10 +60,11 @@ def slide(
     planes = planes_at_once(sums[:, 0].numel())
     for start, following in zip(starts, [*starts[1:], padded[0]], strict=True):
         slices = _pad(image[:, start : start + window[0]], (window[0], *padded[1:]), before, stack_axis)
-        boxes = [box for box in in_plane if empty is None or not torch.equal(slices[box.window], empty)]
-        for first in range(0, len(boxes), batch):
-            together = boxes[first : first + batch]
-            _add(predict(torch.stack([slices[box.window] for box in together])), weight, together, sums, total)
+        windows = [(j, k, slices[:, :, j : j + window[1], k : k + window[2]]) for j, k in corners]
+        shown = [each for each in windows if empty is None or not torch.equal(each[2], empty)]
+        for first in range(0, len(shown), batch):
+            together = shown[first : first + batch]
+            _add(predict(torch.stack([values for _, _, values in together])), together, weight, top, sums, total)
         passed = following - start
         first, stop = max(before[0] - start, 0), min(before[0] - start + grid[0], passed)  # without padding
         for plane in range(first, stop, planes):
@@ -75,23 +72,6 @@ def slide(
             yield torch.where(total[part] > 0, sums[part] / total[part], unseen)
         _advance(sums, passed)
         _advance(total, passed)
-
-
-class _Box:
-    """A window in its planes, and its part in the rows from ``top`` to ``bottom``.
-
-    Attributes:
-        window: the whole window, as index into the planes.
-        source: the part in these rows, as index into the window.
-        target: the same part, as index into the rows.
-    """
-
-    def __init__(self, j: int, k: int, window: Sequence[int], top: int, bottom: int) -> None:
-        first, stop = max(j, top), min(j + window[1], bottom)
-        columns = slice(k, k + window[2])
-        self.window = (*ALL, slice(j, j + window[1]), columns)
-        self.source = (*ALL, slice(first - j, stop - j))
-        self.target = (*ALL, slice(first - top, stop - top), columns)
 
 
 def window_starts(n: int, edge: int, overlap: float) -> list[int]:
@@ -128,11 +108,24 @@ def _pad(planes: Tensor, size: Sequence[int], before: Sequence[int], repeated: i
     return F.pad(planes, [n for side in reversed(sides) for n in side]) if any(map(any, sides)) else planes
 
 
-def _add(predicted: Tensor, weight: Tensor, boxes: Sequence[_Box], sums: Tensor, total: Tensor) -> None:
-    """Add weighted predictions of windows. This is a function of its own so that they are freed at once."""
-    for box, values in zip(boxes, predicted, strict=True):
-        sums[box.target].addcmul_(values[box.source], weight[box.source[1:]])
-        total[box.target] += weight[box.source[1:]]
+def _add(
+    predicted: Tensor,
+    windows: Sequence[tuple[int, int, Tensor]],
+    weight: Tensor,
+    top: int,
+    sums: Tensor,
+    total: Tensor,
+) -> None:
+    """Add weighted predictions of windows (first row, first column, image) to sums of the rows from ``top`` on.
+
+    This is a function of its own so that the predictions are freed at once.
+    """
+    _, height, width = weight.shape
+    for (j, k, _), values in zip(windows, predicted, strict=True):
+        low, high = max(top - j, 0), min(top + sums.shape[2] - j, height)  # of its own rows, those that are summed
+        target = (slice(None), slice(None), slice(j + low - top, j + high - top), slice(k, k + width))
+        sums[target].addcmul_(values[:, :, low:high], weight[:, low:high])
+        total[target] += weight[:, low:high]
 
 
 def _advance(planes: Tensor, passed: int) -> None:

@@ -8,6 +8,7 @@ from attention_unet.layers.dimensions import CONV
 from attention_unet.layers.normalization import NORMS, Norm
 from attention_unet.network.architecture import WIDTHS, Architecture, named
 from attention_unet.network.blocks import Block, DecoderLevel, build_without_gate, upsampling, weighs_channels
+from attention_unet.network.lee import LeeAttentionUNet
 from attention_unet.network.unet import UNet
 
 
@@ -105,8 +106,6 @@ class AttentionUNet(UNet):
     @classmethod
     def lee(cls, dims: int = 3, in_channels: int = 1, out_channels: int = 2, channels: Sequence[int] = WIDTHS) -> UNet:
         """The variant of most public code, in MONAI's form: see ``LeeAttentionUNet``."""
-        from attention_unet.network.lee import LeeAttentionUNet
-
         return LeeAttentionUNet(dims, in_channels, out_channels, channels)
 
     @classmethod

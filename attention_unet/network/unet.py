@@ -81,11 +81,8 @@ class UNet(nn.Module):
             n = coarsest - 1 - i
             x, maps[f"skip {n}"], maps[f"decoder {n}"] = level(x, skips[n], with_maps)
             decoded.append(x)
-        unheaded = len(decoded) - len(self.heads)
-        logits: list[Tensor] = []
-        for i, head in enumerate(self.heads):
-            if supervised or i == len(self.heads) - 1:
-                logits.insert(0, head(decoded[unheaded + i]))
+        heads = [*self.heads] if supervised else [self.heads[-1]]
+        logits = [head(each) for head, each in zip(heads, decoded[-len(heads) :], strict=True)][::-1]  # finest first
         if not full_output:
             return logits[0]
         weights = {place: each for place, each in maps.items() if each is not None} if with_maps else {}
@@ -94,12 +91,10 @@ class UNet(nn.Module):
 
     def attentions(self) -> dict[str, Attention]:
         """Return the attention of each place that has one, by the name of the place."""
-        coarsest = len(self.encoder) - 1
         paths = {"inputs": "inputs", "bottleneck": "bottleneck"}
-        paths |= {f"encoder {i}": f"encoder.{i}.attention" for i in range(coarsest + 1)}
-        for i in range(coarsest):
-            paths[f"skip {coarsest - 1 - i}"] = f"decoder.{i}.attention"
-            paths[f"decoder {coarsest - 1 - i}"] = f"decoder.{i}.block.attention"
+        paths |= {f"encoder {i}": f"encoder.{i}.attention" for i in range(len(self.encoder))}
+        for i, n in enumerate(reversed(range(len(self.decoder)))):
+            paths |= {f"skip {n}": f"decoder.{i}.attention", f"decoder {n}": f"decoder.{i}.block.attention"}
         found = {place: self.get_submodule(paths[place]) for place in PLACES if place in paths}
         return {place: a for place, a in found.items() if isinstance(a, Attention) and a.kind != "identity"}
 

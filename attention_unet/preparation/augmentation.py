@@ -98,7 +98,7 @@ class Augmentation:
         self.labels = plan.labels
         axes = [axis for axis in range(3) if axis != plan.slice_axis]
         self.masked = plan.preprocessing.nonzero
-        self.patch = tuple(plan.patch[axis] for axis in axes)
+        self.patch = tuple(plan.window)
         self.spacing_mm = np.array(plan.preprocessing.spacing_mm)[axes]
         self.may_flip = np.array([axis in plan.mirror_axes for axis in axes])
         stack = plan.preprocessing.stack_axis

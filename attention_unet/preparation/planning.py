@@ -100,15 +100,14 @@ def make_plan(
     in_plane = np.arange(3) != slice_axis
     # Counted in voxels of the scans: later folds of a cross-validation get planned voxels, and must decide the same.
     patch_is_small = voxels < SEEN * np.prod(typical_grid(fingerprint, extent_mm, scans_mm)[in_plane])
-    region_mm = None
     # Without a complete annotation, the extent of the structures is unknown. In a configuration that was filled from a
     # plan, data.locate says whether the patch is for a located part.
     annotated = dataset.labels.ignore is None and not any(case.unannotated for case in dataset.cases)
-    if (given or patch_is_small) and may_locate(config) and not whole_scans:
-        region_mm = region_extent(fingerprint)
-        if region_mm is not None and not annotated:
-            region_mm = None
-            log.info("no locator, because some cases are not annotated completely: planned for whole scans")
+    located = (given or patch_is_small) and may_locate(config) and not whole_scans
+    region_mm = region_extent(fingerprint) if located else None
+    if region_mm is not None and not annotated:
+        region_mm = None
+        log.info("no locator, because some cases are not annotated completely: planned for whole scans")
     extent_mm = extent_mm if region_mm is None else region_mm
     if not config.data.spacing_mm:
         spacing = np.array(choose_spacing(fingerprint, extent_mm, in_plane, voxels))

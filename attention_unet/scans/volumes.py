@@ -16,11 +16,8 @@ from attention_unet.files.atomic import replacing
 from attention_unet.scans import itk, mgh, nifti
 from attention_unet.scans.dicom import read_dicom
 from attention_unet.scans.header import Contents, check_affine, check_real, make_header, reporting_damage
-from attention_unet.scans.itk import read_itk, write_itk
 from attention_unet.scans.label_table import label_extension, segment_fields
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.mgh import read_mgh
-from attention_unet.scans.nifti import read_nifti
 from attention_unet.scans.volume_files import describe_broken_link, stem
 
 WRITABLE_ENDINGS = (*nifti.ENDINGS, ".nrrd", ".mha")
@@ -116,7 +113,7 @@ def _read(path: Path, memory: int | None = None) -> Contents:
     if path.is_dir():
         return read_dicom(path, memory)
     stem(path)  # raises if the name is not that of a volume
-    readers = {nifti.ENDINGS: read_nifti, mgh.ENDINGS: read_mgh, itk.ENDINGS: read_itk}
+    readers = {nifti.ENDINGS: nifti.read_nifti, mgh.ENDINGS: mgh.read_mgh, itk.ENDINGS: itk.read_itk}
     return next(read for endings, read in readers.items() if path.name.lower().endswith(endings))(path, memory)
 
 
@@ -275,7 +272,7 @@ def write_like(path: str | Path, array: NDArray[np.generic], pattern: Volume, la
             nib.save(image_like(array, pattern) if labels is None else label_image(array, pattern, labels), partial)
         else:
             fields = segment_fields(labels, pattern.grid) if labels and path.name.endswith(".seg.nrrd") else None
-            write_itk(partial, np.asanyarray(image_like(array, pattern).dataobj), pattern.affine, fields)
+            itk.write_itk(partial, np.asanyarray(image_like(array, pattern).dataobj), pattern.affine, fields)
 
 
 def _replace_invalid(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -56,7 +56,7 @@ def fit(training: Training) -> bool:
             saved_at = time.monotonic()
             # Validations that became due during this one are skipped, but not the last. The count always rises, so
             # that none is repeated if a smaller reserve lowers the progress.
-            now, _ = synchronise(learner.fabric, budget.progress(learner.step), False)
+            (now,) = synchronise(learner.fabric, budget.progress(learner.step))
             passed = max(int(now * config.validations + 1e-9), loop.validations + 1)
             loop.validations = config.validations if progress >= 1 else min(passed, config.validations - 1)
             save_training(training)
@@ -104,7 +104,7 @@ def expect_validations(training: Training) -> None:
     fabric, plan, loop = training.learner.fabric, training.settings.plan, training.loop
     patch_seconds = loop.seconds * fabric.world_size  # the processes share the patches of a step
     seconds = CASE_WORK * training.prepared.typical_voxels(plan) / math.prod(plan.patch) * patch_seconds
-    loop.case_seconds, _ = synchronise(fabric, seconds, False)
+    (loop.case_seconds,) = synchronise(fabric, seconds)
     keep_time_for_last(training)
 
 

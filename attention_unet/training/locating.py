@@ -133,7 +133,7 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
         Whether it was trained; not if the first steps show that its time is over before step 100.
     """
     fabric, before, spent_before, fastest = learner.fabric, torch.get_num_threads(), 0.0, math.inf
-    numbers = patch_numbers(0, 2 * fabric.world_size, fabric.global_rank, fabric.world_size)
+    numbers = patch_numbers(0, patches.plan.batch, fabric.global_rank, fabric.world_size)
     threads = ThreadChooser(fixed=budget.seconds is None) if fabric.device.type == "cpu" else None
     batches = load_patches(patches, numbers, 0, fabric.device)
     try:

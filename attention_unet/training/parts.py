@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from attention_unet.inference.locator import Locator
 from attention_unet.training.batches import Batches
@@ -40,10 +41,11 @@ class Training:
     stop: Callable[[], bool]
 
 
-def synchronise(fabric: Fabric, progress: float, stopping: bool) -> tuple[float, bool]:
-    """Return the largest progress of all processes, and whether any of them stops: their clocks and signals differ."""
+def synchronise(fabric: Fabric, *values: float) -> list[float]:
+    """Return the largest of each value over all processes: their clocks and signals differ."""
     if fabric.world_size == 1:
-        return progress, stopping
-    values = torch.tensor([progress, float(stopping)], dtype=torch.float64, device=fabric.device)
-    largest = fabric.all_reduce(values, reduce_op="max")
-    return float(largest[0]), bool(largest[1] > 0)
+        return list(values)
+    largest: Tensor = fabric.all_reduce(
+        torch.tensor(values, dtype=torch.float64, device=fabric.device), reduce_op="max"
+    )
+    return [float(value) for value in largest]

@@ -209,10 +209,10 @@ def changed_fields(before: ResolvedSettings, config: Config) -> dict[str, str]:
     """Return the fields of a configuration that would change the result of a run, each with both values in words."""
     old, new = (without_paths(fill_from_plan(each, before.plan)) for each in (before.config, config))
     return {
-        f"{section}.{name}": f"{section}.{name} was {old.get(section, {}).get(name)}, is {value}"
+        f"{section}.{name}": f"{section}.{name} was {old[section][name]}, is {value}"
         for section, fields in new.items()
         for name, value in fields.items()
-        if old.get(section, {}).get(name) != value and f"{section}.{name}" not in MAY_CHANGE
+        if old[section][name] != value and f"{section}.{name}" not in MAY_CHANGE
     }
 
 

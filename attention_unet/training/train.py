@@ -102,7 +102,7 @@ def train(
     check_images(dataset, config.augmentation.synthesize)
     config = _resolve_precision(config, run, resume)
     fabric = make_fabric(config.training)
-    first = fabric.global_rank == 0
+    first = fabric.is_global_zero
     with folder_lock(run) if first else nullcontext(), reporting_faults(run, fabric.device, fabric.world_size):
         state = claim_folder(run, resume) if first else None  # inside the lock: no other process can change it
         settings = resume_settings(read_resolved_settings(state, run / STATE), config, override, run) if state else None
@@ -154,7 +154,7 @@ def _train(
             locator = _restore_or_train_locator(state, prepared, settings, fabric, early)
         locating, tried = time.monotonic() - began, settings.plan.region_mm is not None
         if tried and not locator:
-            if synchronise(fabric, 0.0, bool(early))[1]:
+            if any(synchronise(fabric, bool(early))):
                 raise Interrupted("stopped before the first step: repeat the same command to begin again", early)
             log.info("planning anew, for whole scans")
             config = _resolve_precision(unplanned, run, resume=False)

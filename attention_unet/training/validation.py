@@ -95,7 +95,7 @@ def validate(
             found.scenes.append(cut_to_shown_plane(scene))
             for place, weights in maps.items():
                 marked = mark_unpredicted(weights)
-                found.attention.extend(attention_in_structures(case.id, place, marked, reference, plan.labels))
+                found.attention.extend(attention_in_structures(case.id, place, marked, *truth))
     return found
 
 

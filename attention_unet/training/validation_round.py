@@ -14,7 +14,6 @@ from attention_unet.dataset.cases import Case
 from attention_unet.inference.components import component_gains
 from attention_unet.inference.model_file import save_model
 from attention_unet.machine.devices import choose_precision
-from attention_unet.training.checkpoint import LoopState
 from attention_unet.training.monitor import format_dice
 from attention_unet.training.parts import Training, synchronise
 from attention_unet.training.validation import (
@@ -64,7 +63,7 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
         training.monitor.record_validation(row, validation, last)
         warn_if_low(training, progress, row)
         if held_out and overlap:
-            record_component_gains(loop, validation, training.settings.plan.labels.names)
+            record_component_gains(training, validation)
         elif held_out:
             loop.component_gains = {}  # seams of windows without overlap look like components
         weights, plan = training.learner.averaged.state_dict(), training.settings.plan
@@ -89,9 +88,10 @@ def warn_if_low(training: Training, progress: float, row: Mapping[str, float]) -
     measured = [dice for name in plan.labels.names if not math.isnan(dice := row[f"dice {name}"])]
     found = [dice > 0 for dice in measured]
     patch_mm = np.multiply(plan.patch, plan.preprocessing.spacing_mm)
+    seen = np.arange(3) != plan.slice_axis
     if any(found) and not all(found):
         advice += ", or raise data.foreground_share for classes that are not found yet"
-    elif (patch_mm < (plan.region_mm or plan.largest_mm)).any():
+    elif (patch_mm < (plan.region_mm or plan.largest_mm))[seen].any():
         advice += ", or let a patch see more of a scan (coarser data.spacing_mm, or larger data.patch)"
     log.warning(
         "mean Dice is only %s after %.0f %% of the budget: %s", format_dice(row["dice"]), 100 * progress, advice
@@ -142,7 +142,7 @@ def decide_components(training: Training) -> bool:
     validation = validate_timed(training, late, OVERLAP, training.budget.validation_seconds)
     if validation is None or not try_overlap(training, late, validation):
         return False
-    record_component_gains(training.loop, validation, training.settings.plan.labels.names)
+    record_component_gains(training, validation)
     training.loop.with_late = True
     return True
 
@@ -200,14 +200,14 @@ def validate_timed(
             dice_cleaned={case: dice for part in finished for case, dice in part.dice_cleaned.items()},
         )
     if validation is not None:
-        took, _ = synchronise(fabric, time.monotonic() - began, False)  # the same in all processes
+        (took,) = synchronise(fabric, time.monotonic() - began)  # the same in all processes
         loop.validating += took
         if overlap == OVERLAP and validation.dice:
             loop.case_seconds = took / math.ceil(len(validation.dice) / fabric.world_size)
     return validation
 
 
-def record_component_gains(loop: LoopState, validation: Validation, names: Sequence[str]) -> None:
+def record_component_gains(training: Training, validation: Validation) -> None:
     """Record what each class gains if its small components are dropped."""
-    gains = component_gains(validation.dice, validation.dice_cleaned, names)
-    loop.component_gains = {name: (gain.cases, gain.total, gain.squares) for name, gain in gains.items()}
+    gains = component_gains(validation.dice, validation.dice_cleaned, training.settings.plan.labels.names)
+    training.loop.component_gains = {name: (gain.cases, gain.total, gain.squares) for name, gain in gains.items()}

@@ -31,6 +31,7 @@ def test_means_and_auc_are_those_of_all_pairs_of_voxels():
     weights = np.round(weights, 1)  # many ties
     found = attention_in_structures("x", "skip 1", weights, reference, LABELS)
     assert [(one.case, one.class_name, one.place) for one in found] == [("x", "a", "skip 1"), ("x", "b", "skip 1")]
+    assert attention_in_structures("x", "skip 1", weights, reference, LABELS, unannotated=["a"]) == found[1:]
     none = weights[reference == 0]
     for one, values in zip(found, ((1,), (2, 3)), strict=True):
         inside = weights[np.isin(reference, values)]

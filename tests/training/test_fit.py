@@ -218,7 +218,7 @@ def test_the_start_of_the_readers_does_not_count_as_speed(cohort, tmp_path, monk
 
 def test_time_for_validations_by_several_processes(monkeypatch):
     """Each process trains on its share of the patches, and all wait for the one with the most cases."""
-    monkeypatch.setattr(fit_module, "synchronise", lambda fabric, value, stop: (value, stop))
+    monkeypatch.setattr(fit_module, "synchronise", lambda fabric, *values: values)
     training = mock.Mock()
     training.learner.fabric.world_size = 4
     training.loop.seconds = 0.05  # for each patch of all processes: 0.2 s in one

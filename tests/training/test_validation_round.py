@@ -12,16 +12,19 @@ from attention_unet.training.validation_round import warn_if_low
 @pytest.mark.parametrize(
     ("patch", "dice", "advice"),
     [
-        (32, (0.2, 0.2), "train longer, or let a patch see more of a scan"),
-        (64, (0.2, 0.2), "train longer"),  # a patch sees all of it
-        (64, (0.4, 0.0), "train longer, or raise data.foreground_share"),
-        (32, (0.2, math.nan), "train longer, or let a patch see more of a scan"),  # no case has class b
+        ((32, 32, 32), (0.2, 0.2), "train longer, or let a patch see more of a scan"),
+        ((64, 64, 64), (0.2, 0.2), "train longer"),  # a patch sees all of it
+        ((64, 64, 1), (0.2, 0.2), "train longer"),  # all of a slice
+        ((64, 32, 1), (0.2, 0.2), "train longer, or let a patch see more of a scan"),
+        ((64, 64, 64), (0.4, 0.0), "train longer, or raise data.foreground_share"),
+        ((32, 32, 32), (0.2, math.nan), "train longer, or let a patch see more of a scan"),  # no case has class b
     ],
 )
 def test_a_low_dice_is_warned_of_with_what_may_help(patch, dice, advice, caplog):
     plan = SimpleNamespace(
         labels=SimpleNamespace(names=("a", "b")),
-        patch=(patch,) * 3,
+        patch=patch,
+        slice_axis=2 if 1 in patch else None,
         preprocessing=SimpleNamespace(spacing_mm=(1.5, 1.5, 2.0)),
         region_mm=None,
         largest_mm=(90.0, 96.0, 81.0),
