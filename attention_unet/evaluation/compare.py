@@ -55,8 +55,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
         raise DataError(
             f"{', '.join(models)}: have no {missing} in common: expected evaluations of the same cases and classes"
         )
-    subject_of = {row.case: row.subject for rows in tables for row in rows if row.subject}
-    subjects, folds = [subject_of.get(case, case) for case in cases], _folds(tables, cases)
+    subjects, folds = _subjects(tables, cases), _folds(tables, cases)
     volumes = {
         name: np.stack([_values(rows, cases, classes, "reference_volume_ml") for rows in runs])
         for name, runs in models.items()
@@ -70,7 +69,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
     baseline, *others = models
     comparisons = []
     for model in others:
-        empty = [np.isnan(values[name]) & ~np.isnan(volumes[name]) for name in (model, baseline)]
+        empty = [np.isnan(values[name]) & (volumes[name] == 0) for name in (model, baseline)]
         by_class = _gains_by_class(values[model], values[baseline], empty, classes, metric)
         for class_name, (gains, undefined) in by_class.items():
             known = np.any(~np.isnan(gains), axis=0)
@@ -135,7 +134,7 @@ def _gains_by_class(
     Args:
         model: metric of the model (runs, cases, classes), NaN where it is undefined.
         baseline: metric of the baseline, likewise.
-        empty: where each of both is undefined because a mask is empty. A table of another tool may just lack the value.
+        empty: where each of both is undefined because the reference is empty, too.
         classes: names of the classes; the mean of a case is over the classes that are defined for it.
         metric: name of the metric.
 
@@ -158,10 +157,10 @@ def _gains_by_class(
             defined = ~np.isnan(gains[..., single])
             with np.errstate(invalid="ignore"):
                 sums = np.where(defined, gains[..., single], 0.0).sum(axis=-1)
-            sums[np.isnan(sums)] = 0.0  # each misses or invents a structure: both means are infinite
+            infinite = np.isnan(sums).any(axis=0)  # each misses or invents another structure
             counts = defined.sum(axis=-1)
             means: Gains = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-            by_class[name] = (np.round(means, DIGITS), np.logical_or.reduce(undefined[:, single], axis=-1))
+            by_class[name] = (np.round(means, DIGITS), undefined[:, single].any(axis=-1) | infinite)
         else:
             by_class[name] = (np.round(gains[..., index], DIGITS), undefined[:, index])
     return by_class
@@ -183,6 +182,22 @@ def _shared_classes(tables: Sequence[Sequence[Row]]) -> list[str]:
     single = [name for name in shared if name != FOREGROUND]
     together = [FOREGROUND] if FOREGROUND in shared and not partial else []
     return [*single, *([MEAN] if len(single) > 1 else []), *together]
+
+
+def _subjects(tables: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
+    """Return the person of each case: itself where no table names one.
+
+    Raises:
+        DataError: if tables name different persons.
+    """
+    known = {row.case: row.subject for rows in tables for row in rows if row.subject}
+    for row in (row for rows in tables for row in rows):
+        if row.subject not in ("", known.get(row.case, "")):
+            raise DataError(
+                f"{row.case}: is of {row.subject} in one table and of {known[row.case]} in another: intervals count "
+                "persons; evaluate again with the same --subjects"
+            )
+    return [known.get(case, case) for case in cases]
 
 
 def _folds(tables: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:

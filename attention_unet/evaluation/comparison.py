@@ -23,7 +23,8 @@ class Comparison:
         metric: one of ``COMPARED``.
         gains: gain of each case, mean over the runs; positive if the model is better. Infinite if the metric is a
             distance and one of the two models missed or invented the structure.
-        undefined: number of cases in which the metric is undefined for one of the two models.
+        undefined: number of cases without a gain: the metric is undefined for one of the two models, or the means of
+            both are infinite.
         test: test of the gains.
         p_holm: its p value, corrected for the number of comparisons.
         least_p_holm: smallest ``p_holm`` that is possible with so few trainings or persons.
@@ -53,10 +54,10 @@ class Comparison:
     def significant(self) -> bool:
         """Whether the difference is significant by the corrected test, and by the interval if there is one.
 
-        It never is if a case is undefined for one model.
+        It never is if a case has no gain, or if mean and ranks of the gains have different signs.
         """
         low, high = self.test.ci95
-        return self.p_holm < LEVEL and not self.undefined and not low <= 0 <= high
+        return self.p_holm < LEVEL and not self.undefined and not low <= 0 <= high and self.test.side != 0
 
     def __str__(self) -> str:
         """Return the result as a sentence. A gain is positive if the model is better, also for distances."""
@@ -69,13 +70,17 @@ class Comparison:
         both, gain = f"{self.model} and {self.baseline} {subject}", self.test.gain
         size = "" if math.isnan(gain) else f"a gain of {self._in_unit(gain, sign='+')}"
         if not any(self.gains) and not self.undefined:
-            return f"{self.model} and {self.baseline} are equal {subject}"
+            average = " on average" if self.test.trainings > 1 else ""
+            return f"{self.model} and {self.baseline} are equal {subject}{average}"
         if self.undefined:
-            reason = f"undefined for one of them in {plural(self.undefined, 'case')}"
-            return f"no verdict on {both}: {reason}{size and '; ' + size}"
+            reason = f"the difference is undefined in {plural(self.undefined, 'case')}"
+            return f"no verdict on {both}: {reason}{size and '; otherwise ' + size}"
         if self.test.trainings > 1 and math.isnan(gain):
             reason = "a gain is infinite" if any(map(math.isinf, self.gains)) else "undefined or infinite in some runs"
             return f"no verdict on {both}: {reason}; try another metric"
+        if self.p_holm < LEVEL and self.test.side == 0:
+            counts = f"{self.model} is better in {self.better} and worse in {self.worse} cases"
+            return f"no verdict on {both}: {counts}, against {size}"
         size = size and f": {size}"
         # not significant even if all persons or trainings differed to the same side
         if self.least_p_holm >= LEVEL and not self.significant:

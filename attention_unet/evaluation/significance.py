@@ -38,7 +38,8 @@ class GainTest(NamedTuple):
         p: probability of a difference at least as large, if the models were equal; 1 if it cannot be computed.
         least_p: smallest ``p`` that is possible with so few persons or trainings.
         trainings: number of trainings of each model: folds times runs.
-        side: above 0 if the model is better: ``gain``, or the sum of the signed ranks if that is NaN.
+        side: above 0 if the model is better, below if it is worse: ``gain``, or the sum of the signed ranks if that is
+            NaN. 0 if they have different signs: a few large gains against many small losses, or the reverse.
     """
 
     gain: float
@@ -65,7 +66,8 @@ def analyse_gains(gains: Gains, subjects: Sequence[str], folds: Sequence[str]) -
         persons = _subject_means(gains[0], subjects)
         ci95 = interval_of_mean(gains[0], subjects) if finite else (math.nan, math.nan)
         ranked = _bound(persons[persons != 0])
-        side = gain if finite else float((np.sign(ranked) * rankdata(np.abs(ranked))).sum())
+        ranks = float((np.sign(ranked) * rankdata(np.abs(ranked))).sum())
+        side = 0.0 if gain * ranks < 0 else gain if finite else ranks
         return GainTest(gain, ci95, _wilcoxon(ranked), 0.5 ** max(len(ranked) - 1, 0), 1, side)
     blocks = []
     for name in names:

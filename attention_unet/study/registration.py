@@ -15,6 +15,8 @@ from attention_unet.training.resolved_settings import without_paths
 
 RECORD = "study.json"
 ARROW = "\N{RIGHTWARDS ARROW}"
+# Starts of changes that can turn a verdict, if they are made when results are known.
+OF_VERDICTS = ("hypotheses", "margin", "persons", "seeds", "folds", "control", RECORD)
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,12 @@ class Registration:
         return dataclasses.replace(self, study=plain, amendments=[*self.amendments, amendment])
 
     def warnings(self) -> list[str]:
-        """Return a sentence for each change of claims, margin or numbers of persons after trainings were finished."""
+        """Return a sentence for each change after trainings were finished that may have been made to suit them."""
         return [
-            f"Claims, margin or persons were changed on {each.date}, after {plural(each.trainings, 'training')}: the "
-            "verdicts are not those of claims made before."
+            f"Claims, margin, persons, seeds or folds were changed on {each.date}, or the record was missing, after "
+            f"{plural(each.trainings, 'training')}: the verdicts are not those of claims made before."
             for each in self.amendments
-            if each.trainings and any(text.startswith(("hypotheses", "margin", "persons")) for text in each.changes)
+            if each.trainings and any(text.startswith(OF_VERDICTS) for text in each.changes)
         ]
 
     def sentences(self) -> list[str]:

@@ -1,6 +1,6 @@
 """Build metrics and comparisons for tests."""
 
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 
@@ -18,7 +18,10 @@ def metrics(**given):
 
 
 def rows(values, metric="dice", class_name="a"):
-    return [Row(f"case{i:02d}", class_name, metrics(**{metric: value})) for i, value in enumerate(values)]
+    """Return the rows of cases; where the value is NaN, the reference is empty."""
+    volumes = [0.0 if isnan(value) else 1.0 for value in values]
+    of_cases = [metrics(**{metric: value}, reference_volume_ml=ml) for value, ml in zip(values, volumes, strict=True)]
+    return [Row(f"case{i:02d}", class_name, each) for i, each in enumerate(of_cases)]
 
 
 def compare(models, metric):

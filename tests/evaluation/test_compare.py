@@ -82,7 +82,7 @@ def test_a_value_that_another_tool_left_out_is_no_perfect_one():
     for left_out in (other, other[:-1] + [replace(other[-1], case="case11")]):
         (found,) = compare({"A": rows([0.9] * 11 + [0.1]), "B": left_out}, "dice")
         assert found.undefined == 1
-        assert str(found).startswith("no verdict on B and A in dice on a: undefined for one of them in 1 case")
+        assert str(found).startswith("no verdict on B and A in dice on a: the difference is undefined in 1 case")
 
 
 def test_other_true_volumes_are_told(caplog):
@@ -120,7 +120,7 @@ def test_no_verdict_rests_on_cases_that_were_dropped():
     (found,) = compare(better, "precision")
     assert found.undefined == 1
     assert not found.significant
-    assert str(found).startswith("no verdict on B and A in precision on a: undefined for one of them in 1 case; a gain")
+    assert str(found).startswith("no verdict on B and A in precision on a: the difference is undefined in 1 case; ")
 
 
 def test_a_model_that_misses_the_structure_is_worse():
@@ -141,13 +141,18 @@ def test_a_model_that_misses_the_structure_is_worse():
     assert str(both).startswith("new and base are equal in hd95 on a")
 
 
-def test_models_that_miss_different_structures_of_a_case_are_equal_there():
+def test_models_that_miss_different_structures_of_a_case_have_no_mean_there():
+    """Both means over the classes are infinite."""
+
     def model(a, b):
         return [*rows(a, "hd95_mm"), *rows(b, "hd95_mm", class_name="b")]
 
     found, *_ = compare({"A": model([2, 2], [inf, 2]), "B": model([inf, 1], [2, 2])}, "hd95_mm")
-    assert found.class_name == "mean of classes"
-    assert found.gains == (0, 0.5)
+    assert (found.class_name, found.gains, found.undefined) == ("mean of classes", (0.5,), 1)
+    better = model([inf, *[2] * 20], [*[2] * 20, inf]), model([*[2] * 20, inf], [inf, *[1] * 20])
+    found, *_ = compare(dict(zip("AB", better, strict=True)), "hd95_mm")
+    assert found.p_holm < 0.001
+    assert str(found).startswith("no verdict on B and A in hd95 on mean of classes: the difference is undefined in 2 c")
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -159,6 +164,34 @@ def test_a_verdict_is_for_the_side_of_the_ranks(sign):
     (found,) = compare(dict(sorted(models.items(), reverse=sign < 0)), "hd95_mm")
     assert found.significant
     assert str(found).startswith("new is worse than base" if sign > 0 else "base is better than new")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_verdict_if_mean_and_ranks_say_the_opposite(sign):
+    """A few failures are rescued, and all other cases are a little worse."""
+    base = levels(n=120)
+    new = base - np.linspace(0.001, 0.003, 120)
+    new[:20] = base[:20] + 0.1
+    gain = (new - base).mean()
+    models = {"base": rows(base), "new": rows(new)}
+    (found,) = compare(dict(sorted(models.items(), reverse=sign < 0)), "dice")
+    assert found.p_holm == pytest.approx(wilcoxon(np.round(new - base, 9)).pvalue)
+    assert found.p_holm < 0.05
+    assert not found.significant
+    names = "new and base in dice on a: new is better in 20 and worse in 100 cases, against a gain of +"
+    if sign < 0:
+        names = "base and new in dice on a: base is better in 100 and worse in 20 cases, against a gain of -"
+    assert str(found).startswith(f"no verdict on {names}{gain:.4f}, 95% interval ")
+
+
+def test_tables_that_name_different_persons_are_refused():
+    a, b = (
+        [replace(row, subject=f"p{number // each}") for number, row in enumerate(rows(levels()))] for each in (2, 7)
+    )
+    with pytest.raises(DataError, match="case02: is of p1 in one table and of p0 in another"):
+        compare({"A": a, "B": b}, "dice")
+    (found,) = compare({"A": rows(levels() + noise()), "B": a}, "dice")  # one names them
+    assert found.test.least_p == 0.5**20
 
 
 def test_a_structure_that_one_run_invents_counts_against_this_run_alone():

@@ -85,6 +85,7 @@ def test_a_missing_record_of_finished_trainings_is_told(small, done, tmp_path):
         register(small, tmp_path)
     _, found = register(small, tmp_path, "lost with the disk")
     assert "after 4 trainings (study.json was missing): lost with the disk" in found.sentences()[1]
+    assert "or the record was missing, after 4 trainings" in found.warnings()[0]
 
 
 def test_results_of_a_changed_arm_are_moved_aside(small, done, tmp_path):
@@ -213,13 +214,17 @@ def test_trainings_of_another_plan_are_not_mixed(small, done, tmp_path):
     assert found.digest_of_arm("gate") != other.digest_of_arm("gate")
 
 
-def test_fewer_numbers_of_persons_after_results_are_told(done, tmp_path):
+@pytest.mark.parametrize(
+    "changed", [{"persons": [3]}, {"seeds": {"none": [0, 7], "gate": [0, 7]}}, {"folds": [0, 3]}, {"margin": 0.5}]
+)
+def test_changes_after_results_that_can_turn_a_verdict_are_told(changed, done, tmp_path):
     copy_study(done, tmp_path)
     found = read_registration(tmp_path)
-    plan = dataclasses.replace(study(), persons=[3])
+    plan = dataclasses.replace(study(), **changed)
     changes = found.changes(plan)
-    amended = found.amended(plan, "today", 4, changes, "sizes are not needed")
-    assert any(change.startswith("persons") for change in changes)
+    amended = found.amended(plan, "today", 4, changes, "a bad day")
+    assert any(change.startswith(*changed) for change in changes)
+    assert found.amended(plan, "today", 0, changes, "before any result").warnings() == []
     assert "after 4 trainings: the verdicts are not those of claims made before" in amended.warnings()[0]
 
 
