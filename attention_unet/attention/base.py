@@ -114,12 +114,13 @@ class Identity(Attention):
         return Attended(x, None)
 
 
-def check_contract(attention: Attention, x: Tensor, gate: Tensor) -> None:
+def check_contract(attention: Attention, x: Tensor, gate: Tensor | None) -> None:
     """Check what a mechanism returns.
 
     Raises:
-        ValueError: if it is not features of the shape and type of the input, and weights of a known shape; if features
-            depend on ``with_map``; or if a mechanism that multiplies does not return the factors of its input.
+        ValueError: if it is not finite features of the shape and type of the input, and weights of a known shape that
+            fits its kind; if features depend on ``with_map``; or if a mechanism that multiplies does not return the
+            factors of its input.
     """
     who, result = f"{type(attention).__name__}.forward", attention(x, gate, True)
     if not isinstance(result, Attended):
@@ -128,22 +129,31 @@ def check_contract(attention: Attention, x: Tensor, gate: Tensor) -> None:
     if features.shape != x.shape or features.dtype != x.dtype:
         found, expected = (f"{tuple(each.shape)} of {each.dtype}" for each in (features, x))
         raise ValueError(f"{who} returned features {found}: expected {expected}, as its input")
+    if not features.isfinite().all():
+        raise ValueError(f"{who} returned features that are NaN or infinite")
     plain = attention(x, gate)
     same = isinstance(plain, Attended) and (plain.features.shape, plain.features.dtype) == (x.shape, x.dtype)
     if not same or not torch.allclose(plain.features, features, rtol=1e-3, atol=1e-4):
-        raise ValueError(f"{who} returned other features without with_map: expected the same")
+        raise ValueError(
+            f"{who} returned other features without with_map, or when it was called again: expected the same"
+        )
     if attention.multiplies and weights is not None and plain.weights is None:
         raise ValueError(
             f"{who} returned no weights without with_map: they are factors of the input, so return them always"
         )
     if weights is None:
+        if attention.multiplies and not torch.allclose(features, x, rtol=1e-3, atol=1e-4):
+            raise ValueError(f"{who} returned no weights: return the factors of the input, or set multiplies = False")
         return
     fits = weights.dim() == x.dim() and len(weights) == len(x)
     if attention.multiplies:
         fits = fits and all(edge in (1, of_x) for edge, of_x in zip(weights.shape, x.shape, strict=True))
+        fits = fits and (attention.kind != "spatial" or weights.shape[1] == 1)
+        fits = fits and (attention.kind != "channel" or set(weights.shape[2:]) == {1})
     if not fits:
         raise ValueError(
-            f"{who} returned weights {tuple(weights.shape)}: expected (B, C, 1, ...), (B, 1, *S) or (B, C, *S)"
+            f"{who} of kind {attention.kind} returned weights {tuple(weights.shape)}: expected (B, C, 1, ...) of kind "
+            "channel, (B, 1, *S) of kind spatial, (B, C, *S) of others"
         )
     if attention.multiplies and not torch.allclose(features, x * weights, rtol=1e-3, atol=1e-4):
         raise ValueError(

@@ -156,7 +156,7 @@ def find_mechanism(name: str) -> type[Attention]:
     if not (isinstance(found, type) and issubclass(found, Attention)):
         raise ValueError(f"{name} ({point.value}) is {found!r}: expected a class that inherits from Attention")
     kind = getattr(found, "kind", None)
-    if kind not in KINDS:
+    if kind not in KINDS[1:]:
         raise ValueError(f"{name} ({point.value}): its kind is {kind!r}: expected {', '.join(KINDS[1:])}")
     try:
         options_of(found)

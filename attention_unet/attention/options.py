@@ -92,7 +92,7 @@ def _option(mechanism: type, name: str, hint: Any, default: Any) -> Option:
     parts = list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
     kinds = [part for part in parts if part is not type(None)]
     if len(kinds) == 1 and default is not inspect.Parameter.empty:
-        if get_origin(kinds[0]) is Literal:
+        if get_origin(kinds[0]) is Literal and all(isinstance(word, str) for word in get_args(kinds[0])):
             return Option(name, default, str, get_args(kinds[0]))
         if kinds[0] in (bool, int, float):
             return Option(name, default, kinds[0], ())

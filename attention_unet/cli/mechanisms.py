@@ -26,6 +26,7 @@ def attention(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.attention.cost import measure, measure_convolution
     from attention_unet.cli.tables import print_costs, print_options
     from attention_unet.machine.devices import choose_device
+    from attention_unet.machine.memory import out_of_memory
 
     grid = [int(n) if n.strip().isdecimal() else 0 for n in options.grid.split(",")]
     if len(grid) not in (2, 3) or min(grid) < 1:
@@ -46,11 +47,18 @@ def attention(options: Namespace, parser: ArgumentParser) -> int:
         yardstick = measure_convolution(options.channels, grid, device)
         with progress_bar("measuring", len(specs)) as done:
             for spec in specs:
-                costs.append(measure(spec, options.channels, grid, init=options.init, device=device))
+                try:
+                    costs.append(measure(spec, options.channels, grid, init=options.init, device=device))
+                except ValueError as error:  # of another package
+                    if given:
+                        raise
+                    log.warning("%s is left out: %s", spec, error)
                 done()
     except ValueError as error:
         raise ConfigError(f"attention: {error}") from error
     except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise ConfigError(f"attention, for --grid {options.grid}: {error}") from error
         gib = 4 * options.channels * math.prod(grid) / 2**30
         raise ConfigError(f"--grid is {options.grid}: one map of features takes {gib:.3g} GiB ({error})") from error
     console = table_console()

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 FORMAT = 4
-OTHER_PACKAGE = "install the package that adds its attention, in the version of the training"
+LIBRARIES = ("attention-unet", "torch", "monai")
 LOCATOR = "locator."  # before the names of its weights
 DAMAGES = (
     OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, SafetensorError
@@ -45,7 +45,7 @@ SHIPPED = Path(__file__).parents[1] / "models"
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that results depend on most, and of packages that add attention."""
     added = [point.dist.name for point in added_names().values() if point.dist]
-    return {name: version(name) for name in dict.fromkeys(("attention-unet", "torch", "monai", *added))}
+    return {name: version(name) for name in dict.fromkeys((*LIBRARIES, *added))}
 
 
 def save_model(
@@ -111,7 +111,7 @@ class _WithoutRandomWeights(TorchFunctionMode):
         return function(*args, **options)
 
 
-def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], file: Path) -> None:
+def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], file: Path, trained_with: Mapping[str, str]) -> None:
     """Compare the weights in a file with those of its network.
 
     The network is not built in memory, unless other packages add mechanisms.
@@ -119,6 +119,8 @@ def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], file: Path) -> None
     Raises:
         ModelError: if they differ, or the network cannot be built, as without the package that adds its attention.
     """
+    others = [f"{name} {number}" for name, number in trained_with.items() if name not in LIBRARIES]
+    advice = f"install {', '.join(others) or 'the package that adds its attention'}, as in the training"
     try:
         with ExitStack() as contexts:
             if not added_names():  # code of other packages may need the values of tensors, even while it is imported
@@ -126,9 +128,9 @@ def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], file: Path) -> None
                 contexts.enter_context(_WithoutRandomWeights())
             expected = {name: tensor.shape for name, tensor in AttentionUNet(plan.architecture).state_dict().items()}
     except ValueError as error:
-        raise ModelError(f"{file}: its network cannot be built here ({error}): {OTHER_PACKAGE}") from error
+        raise ModelError(f"{file}: its network cannot be built here ({error}): {advice}") from error
     if expected != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise ModelError(f"{file}: holds other weights than its network has here: {OTHER_PACKAGE}, or copy it again")
+        raise ModelError(f"{file}: holds other weights than its network has here: {advice}, or copy it again")
 
 
 def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
@@ -161,10 +163,10 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         plan = Plan.from_json(description["plan"])
         names = [name for name in tensors if name.startswith(LOCATOR)]
         of_locator = {name.removeprefix(LOCATOR): tensors.pop(name) for name in names}
-        _check_shapes(plan, tensors, file)
+        _check_shapes(plan, tensors, file, description["versions"])
         locator = None
         if "locator" in description:
-            _check_shapes(Plan.from_json(description["locator"]["plan"]), of_locator, file)
+            _check_shapes(Plan.from_json(description["locator"]["plan"]), of_locator, file, description["versions"])
             locator = Locator.from_json(description["locator"], of_locator, CPU)
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(tensors)

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def predict_volume(
     Raises:
         ConfigError: if the models cannot predict without the missing channels.
         DataError: if the volume has other channels than the training, does not fit into memory, or is turned in
-            different ways by the models.
+            different ways by the models; or if a network returns NaN or infinite values.
 
     Example:
         >>> scan = read_volume("phantoms/Phantom/imagesTr/phantom_000.nii.gz")
@@ -131,13 +132,13 @@ def _predict_volume(
     if not settings.whole_scan:
         parts = [cut_to_structures(model, each, overlap) for model, each in zip(models, parts, strict=True)]
     predicted = [each.scan_grid for each in parts]
-    results, sums = _predict_parts(models, parts, settings, places_by_model, chunks, done)
+    results, sums = _predict_parts(models, volume.path, parts, settings, places_by_model, chunks, done)
     cuts = (is_cut(results["label map"], *grids) for grids in zip(predicted, wholes, strict=True))
     if settings.whole_scan is None and any(cuts):
         log.info("%s: the part that was located cuts a structure: predicting all of the scan", volume.path)
         results.clear()
         predicted, parts = wholes, _preprocess_for_each(models, volume)
-        results, sums = _predict_parts(models, parts, settings, places_by_model, chunks, done)
+        results, sums = _predict_parts(models, volume.path, parts, settings, places_by_model, chunks, done)
     for model, part, whole in zip(models, predicted, wholes, strict=True):
         warn_if_little_is_predicted(volume, part, whole, model.plan)
     stored = {name: wholes[0].as_stored(values) for name, values in results.items()}
@@ -159,6 +160,7 @@ def _preprocess_for_each(models: Sequence["Model"], volume: Volume) -> list[Prep
 
 def _predict_parts(
     models: Sequence["Model"],
+    path: Path,
     parts: list[Preprocessed],
     settings: Settings,
     places_by_model: Sequence[Sequence[str]],
@@ -169,6 +171,9 @@ def _predict_parts(
     the sums of ``expected_overlap``.
 
     The list of parts is empty afterwards, so that their memory is free while the results are finished.
+
+    Raises:
+        DataError: if a network returns NaN or infinite values.
     """
     labels, scan = models[0].plan.labels, parts[0].scan_grid.scan
     most = labels.channels + max(map(len, places_by_model))  # values per voxel
@@ -183,6 +188,10 @@ def _predict_parts(
         first = 0
         for planes in zip(*streams, strict=True):
             stop = first + planes[0].shape[1]
+            if not all(each.sum().isfinite() for each in planes):
+                raise DataError(
+                    f"{path}: the network returned NaN or infinite values: look at its attention, or predict in float32"
+                )
             combined, of_planes = combine_planes(planes, places_by_model, labels, settings)
             sums += of_planes
             for name, values in combined.items():

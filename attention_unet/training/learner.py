@@ -18,6 +18,7 @@ from attention_unet.network import AttentionUNet, NetworkOutput, UNet
 from attention_unet.preparation.loading import Batch
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.planning import as_configuration_error
+from attention_unet.training.added_attention import check_added_attention
 from attention_unet.training.checkpoint import LearnerState
 from attention_unet.training.losses import PresenceLoss, SegmentationLoss
 from attention_unet.training.optimizer import MuonAndAdamW
@@ -46,7 +47,8 @@ class Step(NamedTuple):
         if not math.isfinite(norm):
             raise Diverged(
                 f"the gradient is not finite at step {self.number} (loss {loss:g}): lower training.learning_rate, or "
-                "check the images for extreme values; the last saved state is kept"
+                "check the images for extreme values (and an attention of your own for NaN); the last saved state is "
+                "kept"
             )
         return float(loss)
 
@@ -169,7 +171,8 @@ def build_network(plan: Plan) -> AttentionUNet:
     trainings with different attention can be compared in pairs.
 
     Raises:
-        ConfigError: if the configured network is invalid, or a buffer of it is not finite.
+        ConfigError: if the configured network is invalid, a buffer of it is not finite, or a mechanism of another
+            package does not return what it should.
     """
     with as_configuration_error():
         network = AttentionUNet(plan.architecture)
@@ -183,6 +186,8 @@ def build_network(plan: Plan) -> AttentionUNet:
             f"{infinite[0]}: a mechanism has values that are not finite in a buffer, which is averaged over the steps: "
             "use a large number instead, such as -1e4, or compute it in forward"
         )
+    with as_configuration_error():
+        check_added_attention(network, plan)
     return network
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from importlib.metadata import EntryPoint
+from typing import Literal
 
 import pytest
 import torch
@@ -109,6 +110,11 @@ def test_names_of_this_package_stay_its_own(added):
         (f"{__name__}:WithoutDefault", r"brightness \(.*:WithoutDefault\): WithoutDefault: option steepness is "),
         (f"{__name__}:Unresolved", r"brightness \(.*:Unresolved\): name 'Absent' is not defined"),
         (f"{__name__}:OfNoKind", "its kind is 'context': expected channel, spatial, mixed, pairwise, geometric"),
+        ("attention_unet.attention.base:Identity", "its kind is 'identity': expected channel, spatial, mixed"),
+        (
+            f"{__name__}:Words",
+            r"option steps is typing.Literal\[1, 2\]: expected bool, int, float or a",
+        ),
     ],
 )
 def test_a_name_that_leads_nowhere(added, value, message):
@@ -129,6 +135,15 @@ def test_what_a_mechanism_returns_is_checked(added, capsys):
     assert "Faulty.forward returned a tuple: expected Attended" in capsys.readouterr().err
 
 
+def test_a_package_that_is_broken_does_not_take_away_the_list(added, capsys, monkeypatch):
+    monkeypatch.setattr("attention_unet.attention.all_names", lambda: ["faulty", "brightness"])
+    added(faulty="no_such_package:Faulty", brightness=f"{__name__}:Brightness")
+    assert main(["attention", "--channels", "4", "--grid", "8,8"]) == 0
+    shown = capsys.readouterr()
+    assert "brightness" in shown.out
+    assert "faulty is left out: faulty (no_such_package:Faulty) cannot be imported" in shown.err
+
+
 class Rates(Brightness):
     def __init__(self, place: Place, *, steepness: float = 1.0) -> None:
         super().__init__(place, steepness=steepness)
@@ -141,6 +156,23 @@ class Masked(Brightness):
         self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
 
 
+class Inner(Brightness):
+    """Wrong on small grids only: not in the check of the command, but in the network."""
+
+    def forward(self, x, gate=None, with_map=False):
+        return Attended(x[:, :1], None) if x.shape[-1] == 4 else super().forward(x)
+
+
+class Divisible(Brightness):
+    def forward(self, x, gate=None, with_map=False):
+        return super().forward(x.unflatten(2, (-1, 3)).flatten(2, 3))
+
+
+class Words(Brightness):
+    def __init__(self, place: Place, *, steps: Literal[1, 2] = 1) -> None:
+        super().__init__(place)
+
+
 def plan_with(spec):
     plan = plan_of()
     return dataclasses.replace(plan, architecture=dataclasses.replace(plan.architecture, skips=spec))
@@ -151,6 +183,35 @@ def test_a_model_with_a_mechanism_that_needs_values_is_loaded(added, tmp_path):
     plan = plan_with("rates")
     save_model(tmp_path, AttentionUNet(plan.architecture).state_dict(), plan, {})
     assert load_model(tmp_path, torch.device("cpu")).plan == plan
+
+
+@pytest.mark.parametrize("spec", ["{name}", {"residual": "{name}"}])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "Inner",
+            r"skip 1, Inner, for an input of \(1, 6, 4, 4, 4\): Inner.forward returned features \(1, 1, 4, 4",
+        ),
+        ("Divisible", r"skip 1, Divisible, for an input of \(1, 6, 4, 4, 4\): .*don't multiply up to the size"),
+    ],
+)
+def test_attention_of_others_is_checked_at_its_places_before_training(added, kind, message, spec):
+    added(other=f"{__name__}:{kind}")
+    spec = "other" if isinstance(spec, str) else {"residual": "other"}
+    with pytest.raises(ConfigError, match=message):
+        build_network(plan_with(spec))
+
+
+def test_a_check_changes_nothing(added):
+    added(brightness=f"{__name__}:Brightness")
+    torch.manual_seed(3)
+    network = build_network(plan_with({"residual": "brightness"}))
+    state = torch.get_rng_state()
+    torch.manual_seed(3)
+    AttentionUNet(plan_with({"residual": "brightness"}).architecture)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training
 
 
 def test_a_buffer_that_is_not_finite_is_refused_before_training(added):

@@ -63,7 +63,7 @@ def test_a_shipped_model_is_found_by_its_name_unless_one_lies_there(tmp_path, mo
     assert find_model("knee") == Path("knee/model.safetensors")
 
 
-def test_damaged_models_are_refused(tmp_path):
+def test_damaged_models_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="holds no model"):
         load_model(tmp_path, CPU)
     network, plan = saved_model(tmp_path)
@@ -86,7 +86,15 @@ def test_damaged_models_are_refused(tmp_path):
         load_model(tmp_path, CPU)
     other = dataclasses.replace(plan, architecture=dataclasses.replace(plan.architecture, channels=[4, 6, 10]))
     save_model(tmp_path, network.state_dict(), other, {})
-    with pytest.raises(ModelError, match="holds other weights than its network has"):
+    with pytest.raises(
+        ModelError, match="here: install the package that adds its attention, as in the training, or copy"
+    ):
+        load_model(tmp_path, CPU)
+    monkeypatch.setattr(model_module, "versions", lambda: {"torch": "2.13.0", "mine-attention": "1.0"})
+    save_model(tmp_path, network.state_dict(), other, {})
+    with pytest.raises(
+        ModelError, match=r"other weights than its network has here: install mine-attention 1\.0, as in"
+    ):
         load_model(tmp_path, CPU)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from attention_unet.errors import DataError
 from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import load_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
 from attention_unet.preparation.preprocessing import Preprocessing
@@ -203,6 +204,28 @@ def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
     np.testing.assert_array_equal(found.probabilities[0, :, 0, 0], skipped)
     np.testing.assert_array_equal(found.attention["skip 1"][:, 0, 0], ~skipped)
     assert (found.uncertainty["entropy"] < 1e-6).all()
+
+
+class Overflows(Threshold):
+    """Network that fails in one window."""
+
+    def forward(self, x, full_output=False):
+        logits = super().forward(x)
+        return logits * (torch.nan if x.max() > 5 else 1)
+
+
+def test_a_network_that_returns_nan_is_no_background():
+    array = np.random.RandomState(0).normal(size=(8, 8, 24)).astype(np.float32)
+    array[4, 4, 20] = 60
+    with pytest.raises(DataError, match="the array: the network returned NaN or infinite values: look at"):
+        predict_volume([Model(Overflows(), plan_of(), CPU)], volume_of_array(array, np.eye(4)))
+
+
+def test_attention_of_a_network_that_was_left_in_training_mode():
+    volume = volume_of_array(np.random.RandomState(0).normal(size=(8, 8, 8)), np.eye(4))
+    model = load_model("hippocampus")
+    model.network.train()
+    assert "skip 1" in predict_volume([model], volume, Settings(attention=True)).attention
 
 
 def test_a_closed_gate_is_told_apart_from_voxels_without_a_window():
