@@ -9,9 +9,9 @@ from scipy.special import stdtrit  # scipy.stats takes half a second to import
 
 
 def interval_of_mean(
-    values: Sequence[float] | NDArray[np.float64], subjects: Sequence[str] = ()
+    values: Sequence[float] | NDArray[np.float64], subjects: Sequence[str] = (), level: float = 0.95
 ) -> tuple[float, float]:
-    """Return the 95 % interval of a mean over cases by Student's t.
+    """Return the 95 % interval, or that of another level, of a mean over cases by Student's t.
 
     Cases of one subject are not independent. The error is that of the jackknife: from how far the mean moves if a
     subject is left out (MacKinnon and White, "Some heteroskedasticity-consistent covariance matrix estimators with
@@ -21,6 +21,7 @@ def interval_of_mean(
     Args:
         values: value of each case; finite.
         subjects: subject of each case; if empty, each case is a subject.
+        level: probability that the interval holds the mean.
 
     Returns:
         Lower and upper end; NaN if there are fewer than three subjects, where it would be too wide to be of use.
@@ -32,5 +33,5 @@ def interval_of_mean(
         return math.nan, math.nan
     moved = np.bincount(group, known - known.mean()) / (len(known) - np.bincount(group))  # the mean, without a subject
     error = math.sqrt((count - 1) / count * float(moved @ moved))
-    half = float(stdtrit(count - 1, 0.975)) * error
+    half = float(stdtrit(count - 1, (1 + level) / 2)) * error
     return float(known.mean()) - half, float(known.mean()) + half

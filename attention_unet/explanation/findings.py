@@ -27,6 +27,7 @@ from attention_unet.explanation.checks import (
 from attention_unet.explanation.deletion_curve import SHARES, mean_height
 from attention_unet.places import PLACES
 
+LEVEL = 0.99  # of each interval: five verdicts together should be wrong about nothing with a chance of 5 % at most
 MIN_PERSONS = 6  # with fewer persons, an interval is too wide for a verdict
 LOW_DICE = 0.5  # mean Dice below which the checks mean little
 ALIKE, UNLIKE = 0.7, 0.4  # two maps are alike above this rank correlation, and unlike below that
@@ -72,7 +73,10 @@ def _report_ablations(checks: Sequence[CaseChecks]) -> list[str]:
     if checks and not any("removed" in case.dice for case in checks):
         return ["This network has no attention that can be checked."]
     words = "Without its attention (features pass unchanged)"
-    used = "this network uses its attention; only another training can show whether a network without it is worse"
+    used = (
+        "this network uses its attention, if only the mean of the weights; only another training can show whether a "
+        "network without it is worse"
+    )
     unused = "nothing shows that this network uses its attention"
     removed = _report_change(checks, "removed", TRAINED, words, used, unused)
     words = "With the same weight everywhere (their mean)"
@@ -134,7 +138,9 @@ def _compare_with_second(checks: Sequence[CaseChecks]) -> list[str]:
         return ["The maps of the second training are flat: there is nothing to compare."]
     lowest = min(trainings.values())
     verdict = (
-        "both trainings weigh the same positions" if lowest > ALIKE
+        "both trainings weigh the same positions, but no more than any two scans do"
+        if lowest > ALIKE and any(cases.get(place, -1) >= mean for place, mean in trainings.items())
+        else "both trainings weigh the same positions" if lowest > ALIKE
         else "the map depends on the seed of the training" if lowest < UNLIKE
         else "both trainings partly weigh the same positions"
     )  # fmt: skip
@@ -200,11 +206,11 @@ def _judge(changes: NDArray[np.float64], checks: Sequence[CaseChecks], *, falls:
     Of a fall, the interval is that of its size. An interval of NaN is left out.
     """
     subjects = [case.subject or case.case for case in checks]
-    persons, (low, high) = len(set(subjects)), interval_of_mean(changes, subjects)
+    persons, (low, high) = len(set(subjects)), interval_of_mean(changes, subjects, LEVEL)
     verdict = TOO_FEW if persons < MIN_PERSONS else falls if high < 0 else rises if low > 0 else neither
     if changes.mean() < 0:
         low, high = -high, -low
-    interval = "" if np.isnan(low) else f"95% interval {low:.3f} to {high:.3f}, "
+    interval = "" if np.isnan(low) else f"{LEVEL:.0%} interval {low:.3f} to {high:.3f}, "
     cases = f" cases of {plural(persons, 'person')}" if persons < len(checks) else ""
     return f"({interval}n = {len(checks)}{cases}): {verdict}"
 

@@ -12,6 +12,8 @@ from attention_unet.evaluation.interval import interval_of_mean
 def test_an_interval_of_independent_cases_is_that_of_the_t_test():
     values = np.random.RandomState(0).normal(0.8, 0.05, 12)
     assert interval_of_mean(values) == pytest.approx(tuple(ttest_1samp(values, 0).confidence_interval()))
+    expected = tuple(ttest_1samp(values, 0).confidence_interval(0.99))
+    assert interval_of_mean(values, level=0.99) == pytest.approx(expected)
     assert interval_of_mean(values, [str(i) for i in range(12)]) == pytest.approx(interval_of_mean(values))
 
 

@@ -86,15 +86,11 @@ def test_damaged_models_are_refused(tmp_path, monkeypatch):
         load_model(tmp_path, CPU)
     other = dataclasses.replace(plan, architecture=dataclasses.replace(plan.architecture, channels=[4, 6, 10]))
     save_model(tmp_path, network.state_dict(), other, {})
-    with pytest.raises(
-        ModelError, match="here: install the package that adds its attention, as in the training, or copy"
-    ):
+    with pytest.raises(ModelError, match="here: install the package that adds its attention, as in the training"):
         load_model(tmp_path, CPU)
     monkeypatch.setattr(model_module, "versions", lambda: {"torch": "2.13.0", "mine-attention": "1.0"})
     save_model(tmp_path, network.state_dict(), other, {})
-    with pytest.raises(
-        ModelError, match=r"other weights than its network has here: install mine-attention 1\.0, as in"
-    ):
+    with pytest.raises(ModelError, match=r"other weights than its network has here: install mine-attention 1\.0"):
         load_model(tmp_path, CPU)
 
 
