@@ -89,8 +89,10 @@ class Verdict:
         if not self.learned and self.gain.freedom > 0:
             return ": neither finds any structure. Train longer"
         if needed := self.gain.folds_needed(self.margin):
-            new = f"{needed} folds, each with as many new persons"
-            return f". {new}, would narrow the interval to \N{PLUS-MINUS SIGN}{self.margin:g}"
+            new = f"about {float(f'{needed:.2g}'):.0f} folds, each with as many new persons"
+            return (
+                f". If folds vary as these do, {new}, would narrow the interval to \N{PLUS-MINUS SIGN}{self.margin:g}"
+            )
         if self.gain.error == 0:
             return ": the same gain in all trainings"
         return "" if self.gain.freedom > 0 else ": too few trainings or persons"

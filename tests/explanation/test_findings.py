@@ -25,7 +25,8 @@ def test_a_network_whose_attention_follows_the_scan():
     found = checks()
     assert about(found, "Without").startswith(
         "Without its attention (features pass unchanged), mean Dice falls by 0.048 (99% interval 0.044 to 0.051, n = "
-        "6): this network uses its attention, if only the mean of the weights; only another training can show whether a network without it is worse."
+        "6): this network uses its attention, if only the mean of the weights; only another training can show whether "
+        "a network without it is worse."
     )
     assert about(found, "With the same").endswith("n = 6): nothing shows that the differences between weights matter.")
     assert about(found, "Maps of two cases") == "Maps of two cases correlate by 0.30 at skip 1."

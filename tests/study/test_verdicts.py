@@ -133,7 +133,8 @@ def test_an_unfinished_study_says_so():
     [part] = judge(plan, results)
     assert (part.gain.missing, len(part.gain.by_pair), part.gain.freedom, part.outcome) == (1, 7, 3, "not decided")
     needed = part.gain.folds_needed(0.005)
-    narrow = f"{needed} folds, each with as many new persons, would narrow the interval to \N{PLUS-MINUS SIGN}0.005."
+    some = f"about {float(f'{needed:.2g}'):.0f} folds, each with as many new persons"
+    narrow = f"If folds vary as these do, {some}, would narrow the interval to \N{PLUS-MINUS SIGN}0.005."
     assert str(part).startswith("Not decided whether gate is better than none: ")
     assert str(part).endswith(f"by Holm), 7 trainings each on 4 folds. {narrow} 1 pair of trainings missing: interim.")
     assert part.gain.folds_needed(1.01 * t.ppf(0.975, 3) * part.gain.error) is None  # it is that narrow
