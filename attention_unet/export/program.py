@@ -117,7 +117,9 @@ def read_onnx(file: Path) -> Run:
 def _run_onnx(source: bytes | str) -> Run:
     import onnxruntime  # an extra
 
-    session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # a first try may fail, and is followed by another
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
     def run(window: Tensor) -> Tensor:
         found: np.ndarray[Any, Any] = session.run(None, {"window": window.numpy()})[0]
