@@ -6,7 +6,7 @@ import shutil
 from attention_unet.config import AttentionConfig
 from attention_unet.study.design import Cell, Hypothesis, Study
 from attention_unet.study.scores import Score
-from tests.training.build import config
+from tests.training.build import config, with_section
 
 BETTER, EQUIVALENT = Hypothesis("gate", "none", "better"), Hypothesis("gate", "none", "equivalent")
 BETTER_BY = 0.04
@@ -21,13 +21,15 @@ BASE = {  # of a file of a study
 def study(cohort="nowhere", hypotheses=(BETTER,), folds=(0, 1), persons=(None,), steps=4, run_seeds=(0, 1), **changes):
     plain = config(cohort, steps=steps, training={"precision": "float32"}, attention=AttentionConfig(skips="identity"))
     arms = {"none": plain, "gate": dataclasses.replace(plain, attention=AttentionConfig(skips="gate"))}
-    values = {
-        "question": "Does it?",
-        "arms": arms,
-        "seeds": {name: list(run_seeds) for name in arms},
-        "folds": list(folds),
-    }
+    seeds = {name: list(run_seeds) for name in arms}
+    values = {"question": "Does it?", "arms": arms, "seeds": seeds, "folds": list(folds)}
     return Study(**{**values, "persons": list(persons), "margin": 0.005, "hypotheses": list(hypotheses), **changes})
+
+
+def with_all(plan, section, **fields):
+    """Return a study with other values of a section in all arms."""
+    arms = {name: with_section(arm, section, **fields) for name, arm in plan.arms.items()}
+    return dataclasses.replace(plan, arms=arms)
 
 
 def copy_study(done, folder, *others):

@@ -1,6 +1,5 @@
 """Costs of arms."""
 
-import dataclasses
 import itertools
 
 import pytest
@@ -9,7 +8,7 @@ from attention_unet.errors import DataError
 from attention_unet.study.costs import Cost, measure_costs, read_costs, write_costs
 from attention_unet.study.register import plan_arms, register
 from attention_unet.training.trial import Trial
-from tests.study.build import study
+from tests.study.build import study, with_all
 
 
 def measured(plan, folder):
@@ -43,11 +42,7 @@ def test_times_are_compared_within_a_turn(cohort, tmp_path, monkeypatch):
 def test_operations_are_those_of_a_batch(cohort, tmp_path):
     plan = study(cohort, run_seeds=[0], folds=[0])
     registration, [one, *_] = measured(plan, tmp_path)
-    arms = {
-        name: dataclasses.replace(arm, training=dataclasses.replace(arm.training, batch=2 * registration.plan.batch))
-        for name, arm in plan.arms.items()
-    }
-    _, [two, *_] = measured(dataclasses.replace(plan, arms=arms), tmp_path)
+    _, [two, *_] = measured(with_all(plan, "training", batch=2 * registration.plan.batch), tmp_path)
     assert two.macs == 2 * one.macs
 
 

@@ -5,7 +5,8 @@ import pytest
 from attention_unet.config import TrainingConfig
 from attention_unet.errors import ConfigError
 from attention_unet.study.design import Cell, Hypothesis, digest_of
-from tests.study.build import BETTER, study
+from tests.study.build import BETTER, study, with_all
+from tests.training.build import with_section
 
 
 def test_cells_are_all_trainings_fold_by_fold_in_a_fixed_random_order():
@@ -22,12 +23,8 @@ def test_what_does_not_fit_together_is_refused():
     plain = study()
     minutes = dataclasses.replace(plain.arms["none"], training=TrainingConfig(minutes=1))
     longer = dataclasses.replace(plain.arms["none"], training=TrainingConfig(steps=9))
-    other_folds = dataclasses.replace(
-        plain.arms["none"], data=dataclasses.replace(plain.arms["none"].data, split_seed=1)
-    )
-    other_channels = dataclasses.replace(
-        plain.arms["none"], data=dataclasses.replace(plain.arms["none"].data, bids_suffixes=["T1w"])
-    )
+    other_folds = with_section(plain.arms["none"], "data", split_seed=1)
+    other_channels = with_section(plain.arms["none"], "data", bids_suffixes=["T1w"])
     for changes, message in (
         (
             {"hypotheses": [Hypothesis("gat", "none", "better")]},
@@ -54,10 +51,7 @@ def test_what_does_not_fit_together_is_refused():
 
 def test_arms_may_start_from_models_in_folders_of_one_name():
     plain = study().arms["none"]
-    arms = {
-        name: dataclasses.replace(plain, training=dataclasses.replace(plain.training, start_from=f"{name}/fold0"))
-        for name in ("none", "gate")
-    }
+    arms = {name: with_section(plain, "training", start_from=f"{name}/fold0") for name in ("none", "gate")}
     assert list(study(arms=arms).arms) == ["none", "gate"]
     with pytest.raises(ConfigError, match="gate and none are the same"):
         study(arms={**arms, "gate": arms["none"]})
@@ -81,9 +75,7 @@ def test_the_digest_depends_on_everything_but_folders():
 
 def test_the_digest_depends_on_the_contents_of_the_table_of_subjects(tmp_path):
     table, digests = tmp_path / "subjects.csv", []
-    arms = study().arms
-    arms = {n: dataclasses.replace(a, data=dataclasses.replace(a.data, subjects=str(table))) for n, a in arms.items()}
     for text in ("case,subject\na,A\n", "case,subject\na,B\n"):
         table.write_text(text)
-        digests.append(digest_of(study(arms=arms).to_plain()))
+        digests.append(digest_of(with_all(study(), "data", subjects=str(table)).to_plain()))
     assert digests[0] != digests[1]

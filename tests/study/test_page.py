@@ -15,12 +15,9 @@ from attention_unet.study.verdicts import judge
 from tests.inference.build import plan_of
 from tests.report.browse import open_page
 from tests.study.build import BETTER, EQUIVALENT, made, study
+from tests.training.build import with_section
 
 NAME = "Does <b>it</b> help?"
-
-
-def with_channels(arm, channels):
-    return dataclasses.replace(arm, network=dataclasses.replace(arm.network, base_channels=channels))
 
 
 def write(folder, results=None, costs=None, maps=None, plan=None):
@@ -38,8 +35,7 @@ def write(folder, results=None, costs=None, maps=None, plan=None):
 
 def test_settings_in_which_arms_differ_are_all_named(tmp_path):
     plan = study()
-    gate = plan.arms["gate"]
-    other = dataclasses.replace(gate, data=dataclasses.replace(gate.data, patch=[8, 8, 8]))
+    other = with_section(plan.arms["gate"], "data", patch=[8, 8, 8])
     file = write(tmp_path, plan=dataclasses.replace(plan, arms={**plan.arms, "gate": other}))
     assert "16 x 16 x 8 voxels or 8 x 8 x 8 voxels" in file.read_text()
 
@@ -109,7 +105,8 @@ def test_figures_are_those_of_the_study(opened):
 def test_arms_named_by_numbers_keep_their_order(browser, tmp_path):
     """Objects in JavaScript put such names first, so columns must not follow the order of an object."""
     plan = study(question=NAME)
-    arms = {"none": plan.arms["none"], "20": plan.arms["gate"], "3": with_channels(plan.arms["gate"], 5)}
+    gate = plan.arms["gate"]
+    arms = {"none": plan.arms["none"], "20": gate, "3": with_section(gate, "network", base_channels=5)}
     plan = study(arms=arms, seeds={name: [0, 1] for name in arms}, hypotheses=[Hypothesis("20", "none", "better")])
     gains = {"none": 0.0, "20": 0.2, "3": 0.3}
     results = {

@@ -12,24 +12,13 @@ from attention_unet.study.cells import run_cell
 from attention_unet.study.register import register
 from attention_unet.study.registration import read_registration
 from attention_unet.study.report import write_study
-from tests.study.build import CELL, copy_study, study
+from tests.study.build import CELL, copy_study, study, with_all
+from tests.training.build import with_section
 
 
 def with_arm(plan, name, **attention):
-    arm = plan.arms["gate"]
-    changed = dataclasses.replace(arm, attention=dataclasses.replace(arm.attention, **attention))
+    changed = with_section(plan.arms["gate"], "attention", **attention)
     return dataclasses.replace(plan, arms={**plan.arms, name: changed})
-
-
-def with_subjects(plan, table):
-    return with_data(plan, subjects=table)
-
-
-def with_data(plan, **fields):
-    arms = {
-        name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, **fields)) for name, arm in plan.arms.items()
-    }
-    return dataclasses.replace(plan, arms=arms)
 
 
 def test_a_study_is_recorded_once_and_read_as_it_was_written(small, tmp_path):
@@ -117,11 +106,7 @@ def test_an_arm_that_another_process_trains_is_not_amended(small, done, tmp_path
 
 def test_claims_that_are_changed_after_results_were_put_aside_are_marked(small, done, tmp_path):
     copy_study(done, tmp_path)
-    longer = {
-        name: dataclasses.replace(arm, training=dataclasses.replace(arm.training, steps=5))
-        for name, arm in small.arms.items()
-    }
-    other = dataclasses.replace(small, arms=longer)
+    other = with_all(small, "training", steps=5)
     register(other, tmp_path, "too short")
     assert not list((tmp_path / "cells").glob("*.json"))
     _, found = register(dataclasses.replace(other, margin=0.01), tmp_path, "smaller is not worth it")
@@ -145,7 +130,7 @@ def test_other_subjects_are_another_configuration(small, done, tmp_path):
     copy_study(done, tmp_path)
     table = tmp_path / "subjects.csv"
     table.write_text("case,subject\n" + "".join(f"phantom_{i:03d},person{i}\n" for i in range(8)))
-    register(with_subjects(small, str(table)), tmp_path, "now with persons")
+    register(with_all(small, "data", subjects=str(table)), tmp_path, "now with persons")
     assert not list((tmp_path / "cells").glob("*.json"))
 
 
@@ -168,18 +153,14 @@ def test_a_field_that_is_new_in_the_program_does_not_change_a_study(small, tmp_p
     assert found.changes(small) == []
     longer = dataclasses.replace(small, margin=0.01)
     assert found.amended(longer, "", 0, [], "").study["arms"] == found.study["arms"]
-    other = {
-        name: dataclasses.replace(arm, network=dataclasses.replace(arm.network, convs=1))
-        for name, arm in small.arms.items()
-    }
-    assert len(found.changes(dataclasses.replace(small, arms=other))) == 2
+    assert len(found.changes(with_all(small, "network", convs=1))) == 2
 
 
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
         (lambda small: with_arm(small, "gate", skips="gat"), r"gate: the network cannot be built.*did you mean gate"),
-        (lambda small: with_subjects(small, "nowhere.csv"), r"nowhere\.csv"),
+        (lambda small: with_all(small, "data", subjects="nowhere.csv"), r"nowhere\.csv"),
         (lambda small: dataclasses.replace(small, persons=[500]), "persons: 500, but fold 0 has only 6 to train on"),
     ],
 )
@@ -197,7 +178,7 @@ def test_repeated_splits_are_no_folds_of_a_study(small, tmp_path):
     (tmp_path / "splits.json").write_text(json.dumps(splits))
     both = dataclasses.replace(small, folds=[0, 1])
     with pytest.raises(ConfigError, match="phantom_000 is held out in folds 0 and 1"):
-        register(with_data(both, folds=2, splits=str(tmp_path / "splits.json")), tmp_path / "study")
+        register(with_all(both, "data", folds=2, splits=str(tmp_path / "splits.json")), tmp_path / "study")
     assert not (tmp_path / "study" / "study.json").exists()
 
 
@@ -256,7 +237,7 @@ def test_the_model_that_an_arm_starts_from_is_recorded(small, done, cohort, tmp_
     [model] = sorted(done.glob("runs/none-all-*/fold0/model.safetensors"))
     start = shutil.copy(model, tmp_path / "start.safetensors")
     plain = small.arms["none"]
-    started = dataclasses.replace(plain, training=dataclasses.replace(plain.training, start_from=str(start)))
+    started = with_section(plain, "training", start_from=str(start))
     plan = study(cohort, run_seeds=[0], folds=[0], arms={"none": plain, "gate": started}, steps=2)
     filled, found = register(plan, tmp_path / "study")
     assert set(found.study["models_sha256"]) == {"gate"}

@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from attention_unet.study.scores import Score
 from attention_unet.study.verdicts import judge
-from tests.study.build import BETTER, EQUIVALENT, study
+from tests.study.build import BETTER, EQUIVALENT, study, with_all
 
 CASES, CASE_SD = 20, 0.0042  # of a case in a training, as measured on the hippocampus
 
@@ -191,7 +191,8 @@ TRAININGS = [(*size, *spread) for size in ((5, 1), (5, 3), (2, 2), (1, 3)) for s
     [pytest.param(*each, marks=[pytest.mark.long] * (each not in QUICK)) for each in TRAININGS],
 )
 def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
-    plan = study(hypotheses=[BETTER], folds=range(folds), run_seeds=range(seeds), arms=with_folds(max(folds, 2)))
+    arms = with_all(study(), "data", folds=max(folds, 2)).arms
+    plan = study(hypotheses=[BETTER], folds=range(folds), run_seeds=range(seeds), arms=arms)
     random = np.random.RandomState(5)
     covered = wrong = 0
     for _ in range(SIMULATIONS):
@@ -205,16 +206,9 @@ def test_equal_arms_are_seldom_called_different(folds, seeds, run_sd, fold_sd):
 
 @pytest.mark.parametrize("folds", [5, pytest.param(10, marks=pytest.mark.long)])
 def test_a_gain_of_exactly_the_margin_is_seldom_called_equivalent(folds):
-    plan = study(hypotheses=[EQUIVALENT], folds=range(folds), run_seeds=[0], arms=with_folds(folds))
+    arms = with_all(study(), "data", folds=folds).arms
+    plan = study(hypotheses=[EQUIVALENT], folds=range(folds), run_seeds=[0], arms=arms)
     random = np.random.RandomState(7)
     words = [judge(plan, made(plan, plan.margin, random, fold_sd=0.001))[0].outcome for _ in range(SIMULATIONS)]
     wrong = words.count("equivalent")
     assert 0 < wrong <= 0.05 * SIMULATIONS + 2 * math.sqrt(SIMULATIONS * 0.05 * 0.95)
-
-
-def with_folds(folds):
-    """Return the arms of ``study`` with more folds."""
-    arms = study().arms
-    return {
-        name: dataclasses.replace(arm, data=dataclasses.replace(arm.data, folds=folds)) for name, arm in arms.items()
-    }

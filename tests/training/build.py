@@ -31,6 +31,11 @@ def config(cohort, *, steps=6, data=None, training=None, **sections):
     )
 
 
+def with_section(before, section, **fields):
+    """Return a configuration with other values of a section."""
+    return dataclasses.replace(before, **{section: dataclasses.replace(getattr(before, section), **fields)})
+
+
 def weights(run):
     return load_file(run / "model.safetensors")
 

@@ -22,16 +22,12 @@ from attention_unet.training.resolved_settings import (
     resume_settings,
     write_resolved_settings,
 )
-from tests.training.build import config
+from tests.training.build import config, with_section
 
 
 @pytest.fixture
 def settings(cohort):
     return resolve_settings(config(cohort), find_dataset(DataConfig(root=str(cohort))))
-
-
-def with_training(before, **values):
-    return dataclasses.replace(before, training=dataclasses.replace(before.training, **values))
 
 
 def test_plain_values_come_back(settings):
@@ -66,7 +62,7 @@ def test_the_same_goes_on_and_another_machine_may(cohort, settings, tmp_path):
 
 
 def test_every_change_is_named_and_some_can_be_accepted(cohort, settings, tmp_path):
-    longer = with_training(settings.config, steps=60, learning_rate=1e-4)
+    longer = with_section(settings.config, "training", steps=60, learning_rate=1e-4)
     with pytest.raises(ConfigError, match=r"learning_rate was 0\.002, is 0\.0001.*--override") as caught:
         resume_settings(settings, longer, False, tmp_path)
     assert "training.steps was 6, is 60" in str(caught.value)
@@ -75,7 +71,7 @@ def test_every_change_is_named_and_some_can_be_accepted(cohort, settings, tmp_pa
 
 @pytest.mark.parametrize("override", [False, True])
 def test_what_was_built_into_a_run_stays(cohort, settings, tmp_path, override):
-    other = with_training(settings.config, batch=4, seed=9)
+    other = with_section(settings.config, "training", batch=4, seed=9)
     with pytest.raises(
         ConfigError, match=r"batch was 2, is 4; training\.seed was 0, is 9: undo the change, or choose"
     ) as caught:

@@ -1,6 +1,5 @@
 """Changes of the data between two calls are detected."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.training.train import train
-from tests.training.build import OPTIONS, config, rewrite
+from tests.training.build import OPTIONS, config, rewrite, with_section
 
 
 @pytest.fixture
@@ -24,10 +23,6 @@ def change(file, voxel):
         return array
 
     rewrite(file, changed)
-
-
-def longer(settings):
-    return dataclasses.replace(settings, training=dataclasses.replace(settings.training, steps=8))
 
 
 def split_of(run):
@@ -45,9 +40,9 @@ def test_files_that_changed_before_a_resume_are_refused(data, tmp_path):
         with pytest.raises(
             DataError, match=f"{case}: image, label or list of annotated classes changed since the run began"
         ):
-            train(longer(settings), tmp_path / "run", resume=True, override=True)
+            train(with_section(settings, "training", steps=8), tmp_path / "run", resume=True, override=True)
         file.write_bytes(before)
-    train(longer(settings), tmp_path / "run", resume=True, override=True)
+    train(with_section(settings, "training", steps=8), tmp_path / "run", resume=True, override=True)
 
 
 def test_classes_that_swapped_names_before_a_resume_are_refused(data, tmp_path, capsys):
@@ -58,7 +53,7 @@ def test_classes_that_swapped_names_before_a_resume_are_refused(data, tmp_path, 
     described["labels"] |= {"1": described["labels"]["2"], "2": described["labels"]["1"]}
     file.write_text(json.dumps(described))
     with pytest.raises(DataError, match="the classes changed since the run began"):
-        train(longer(settings), tmp_path / "run", resume=True, override=True)
+        train(with_section(settings, "training", steps=8), tmp_path / "run", resume=True, override=True)
     assert main(["report", str(tmp_path / "run"), "--root", str(data)]) == 1
     assert "the classes changed since the run began" in capsys.readouterr().err
 
@@ -71,7 +66,7 @@ def test_subjects_that_a_resumed_run_splits_are_refused(data, tmp_path):
     people = {case: case for case in cases} | {split["training"][0]: "anna", split["validation"][0]: "anna"}
     (data / "subjects.csv").write_text("case,subject\n" + "".join(f"{k},{v}\n" for k, v in people.items()))
     with pytest.raises(ConfigError, match="anna: trained on and held out"):
-        train(longer(settings), tmp_path / "run", resume=True, override=True)
+        train(with_section(settings, "training", steps=8), tmp_path / "run", resume=True, override=True)
 
 
 def test_files_that_changed_between_two_folds_are_refused(data, tmp_path, capsys):

@@ -29,7 +29,7 @@ from attention_unet.training.starting_weights import (
     warn_of_trained_on,
 )
 from attention_unet.training.train import read_config, train
-from tests.training.build import config, same, weights
+from tests.training.build import config, same, weights, with_section
 
 UNCHANGED = {"learning_rate": 1e-30, "weight_decay": 0.0}  # smaller than the last bit of a weight
 BOTH = {"skips": "encoding", "bottleneck": "encoding", "encoder": ["gct", "se"]}
@@ -158,7 +158,7 @@ def test_a_resumed_run_needs_no_model_to_start_from(cohort, unbroken, tmp_path):
     given = from_model(cohort, model, steps=2)
     train(given, tmp_path / "run")
     model.unlink()
-    longer = dataclasses.replace(given, training=dataclasses.replace(given.training, steps=3))
+    longer = with_section(given, "training", steps=3)
     train(longer, tmp_path / "run", resume=True, override=True)
     assert read_config(tmp_path / "run").training.start_from == model.name
     assert load_model(tmp_path / "run").trained_on == load_model(unbroken).trained_on
@@ -168,16 +168,16 @@ def test_a_run_is_not_resumed_from_another_model(cohort, unbroken, run, tmp_path
     given = from_model(cohort, unbroken, steps=1)
     train(given, tmp_path / "run")
     for other in (str(run), str(tmp_path / "nonsense")):
-        changed = dataclasses.replace(given, training=dataclasses.replace(given.training, start_from=other))
+        changed = with_section(given, "training", start_from=other)
         with pytest.raises(ConfigError, match="start_from was"):
             train(changed, tmp_path / "run", resume=True, override=True)
     namesake = shutil.copytree(run, tmp_path / "another" / unbroken.name)
-    changed = dataclasses.replace(given, training=dataclasses.replace(given.training, start_from=str(namesake)))
+    changed = with_section(given, "training", start_from=str(namesake))
     with pytest.raises(ConfigError, match="another model"):
         train(changed, tmp_path / "run", resume=True, override=True)
     moved = shutil.copytree(unbroken, tmp_path / "elsewhere" / unbroken.name)
-    same = dataclasses.replace(given.training, start_from=str(moved), steps=2)
-    train(dataclasses.replace(given, training=same), tmp_path / "run", resume=True, override=True)
+    same = with_section(given, "training", start_from=str(moved), steps=2)
+    train(same, tmp_path / "run", resume=True, override=True)
 
 
 def test_the_name_of_a_model_has_no_folder_of_this_machine(cohort, unbroken, tmp_path, monkeypatch):
@@ -196,9 +196,8 @@ def test_a_run_does_not_change_its_start_when_resumed(cohort, unbroken, tmp_path
 
 
 def test_the_model_tells_where_it_started_and_what_both_trained_on(cohort, unbroken, tmp_path, caplog):
-    other = dataclasses.replace(from_model(cohort, unbroken, steps=1).data, fold=1)
     with caplog.at_level("WARNING"):
-        train(dataclasses.replace(from_model(cohort, unbroken, steps=1), data=other), tmp_path / "run")
+        train(with_section(from_model(cohort, unbroken, steps=1), "data", fold=1), tmp_path / "run")
     before, after = load_model(unbroken), load_model(tmp_path / "run")
     described = json.loads((tmp_path / "run" / "model.json").read_text())
     assert described["started_from"] == {"model": unbroken.name, "sha256": before.sha256}
