@@ -75,13 +75,8 @@ def test_the_table(tmp_path, capsys, option):
     assert "1, components of all cases: 1 of 4 found, 1 of 3 predicted ones true, F1 0.286" in capsys.readouterr().err
     with (tmp_path / "out" / "components.csv").open() as file:
         a, b = csv.DictReader(file)
-    assert [a[name] for name in ("reference", "found", "predicted", "true", "sensitivity")] == [
-        "2",
-        "1",
-        "3",
-        "1",
-        "0.5",
-    ]
+    counts = [a[name] for name in ("reference", "found", "predicted", "true", "sensitivity")]
+    assert counts == ["2", "1", "3", "1", "0.5"]
     assert [b[name] for name in ("case", "found", "predicted", "precision", "f1")] == ["b", "0", "0", "nan", "0"]
     assert main([*call, *option]) == 0
     assert (tmp_path / "out" / "components.csv").exists() == bool(option)

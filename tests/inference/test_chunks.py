@@ -217,14 +217,7 @@ def test_no_more_memory_is_taken_than_may_be(tmp_path):
     scan(tmp_path, np.eye(4), "scan.nii", grid=(48, 360, 160))
 
     def peak_and_strips(memory):
-        command = [
-            sys.executable,
-            "-c",
-            MEASURED,
-            str(memory),
-            str(tmp_path / "scan.nii"),
-            str(tmp_path / f"out{memory}"),
-        ]
+        command = [sys.executable, "-c", MEASURED, str(memory), f"{tmp_path}/scan.nii", f"{tmp_path}/out{memory}"]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
         failed, strips, peak = json.loads(done.stdout)
         assert failed == {}

@@ -132,14 +132,8 @@ def test_a_configuration_knows_the_places_of_its_run_unless_it_is_told_others(tm
     resumed = complete(["train", "--resume", "--run", str(run)])
     assert resumed == ["train", *options, "--config", str(run / "config.yaml"), "--resume", "--run", str(run)]
     again = complete(["train", "--config", str(run / "config.yaml"), "--data.root", "elsewhere"])
-    assert again == [
-        "train",
-        *options,
-        "--config",
-        str(run / "config.yaml"),
-        "--data.root",
-        "elsewhere",
-    ]  # the last one wins
+    # The last one wins.
+    assert again == ["train", *options, "--config", str(run / "config.yaml"), "--data.root", "elsewhere"]
     (tmp_path / "cache").rmdir()
     assert complete(["train", "--resume", "--run", str(run)])[1:3] == [options[0], "--config"]
 
