@@ -25,42 +25,17 @@ def test_structures_of_a_label_map():
     label_map[1, 1, 0] = 9  # voxel 15
     label_map[3, 3, 0] = 7  # voxel 45; alone
     labels = Labels({"left & right": (4,), "two": (7, 9), "none": (11,)}, (4, 7, 11))
-    assert describe_structures(label_map, labels, *OF_SCAN, np.array([0.5, 0.75, np.nan]))["labels"] == {
-        "4": {
-            "name": "left & right",
-            "colour": COLOURS[0],
-            "volume_ml": 1.0,
-            "mean": 24.0,
-            "sd": 8.0,
-            "components": 1,
-            "touches_edge": True,
-            "expected_dice": 0.5,
-        },
-        "7": {
-            "name": "two",
-            "colour": COLOURS[1],
-            "volume_ml": 1.0,
-            "mean": 30.0,
-            "sd": 15.0,
-            "components": 2,
-            "touches_edge": True,
-            "expected_dice": 0.75,
-        },
-        "11": {
-            "name": "none",
-            "colour": COLOURS[2],
-            "volume_ml": 0.0,
-            "mean": None,
-            "sd": None,
-            "components": 0,
-            "touches_edge": False,
-            "expected_dice": None,
-        },
+    names = ("name", "colour", "volume_ml", "mean", "sd", "components", "touches_edge", "expected_dice")
+    expected = {
+        "4": ("left & right", COLOURS[0], 1.0, 24.0, 8.0, 1, True, 0.5),
+        "7": ("two", COLOURS[1], 1.0, 30.0, 15.0, 2, True, 0.75),
+        "11": ("none", COLOURS[2], 0.0, None, None, 0, False, None),
     }
+    found = describe_structures(label_map, labels, *OF_SCAN, np.array([0.5, 0.75, np.nan]))["labels"]
+    assert found == {label: dict(zip(names, values, strict=True)) for label, values in expected.items()}
     label_map[2, 2, 2] = 0
-    assert not describe_structures(label_map, labels, *OF_SCAN, np.array([0.5, 0.75, np.nan]))["labels"]["4"][
-        "touches_edge"
-    ]
+    found = describe_structures(label_map, labels, *OF_SCAN, np.array([0.5, 0.75, np.nan]))["labels"]
+    assert not found["4"]["touches_edge"]
 
 
 def test_volumes_of_a_mouse_keep_their_digits():
@@ -76,9 +51,8 @@ def test_overlapping_classes_share_voxels():
     regions = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
     found = describe_structures(label_map, regions, *OF_SCAN, np.ones(2))["labels"]
     assert {each["name"]: each["volume_ml"] for each in found.values()} == {"whole": 1.5, "core": 1.0}
-    found = describe_structures(label_map, regions, *OF_SCAN, np.array([np.nan, 0.5]))[
-        "labels"
-    ]  # only the core was found
+    # Only the core was found.
+    found = describe_structures(label_map, regions, *OF_SCAN, np.array([np.nan, 0.5]))["labels"]
     assert [each["expected_dice"] for each in found.values()] == [None, 0.5]
 
 
