@@ -168,11 +168,6 @@ def test_table_of_the_literature():
     assert sum(p.numel() for p in lee.parameters()) == 66_435
 
 
-def test_only_what_is_drawn_is_left_out():
-    with_map = measure("nonlocal", 16, (8, 8))
-    assert with_map.macs == 2 * 16 * 16 * 64 + 16 * 64 * 64
-
-
 def test_the_yardstick():
     cost = measure_convolution(16, (8, 8, 8))
     assert (cost.parameters, cost.macs) == (27 * 16 * 16 + 16, 27 * 16 * 16 * 512)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attention_unet.inference.sliding_window import gaussian, slide, window_starts
+from attention_unet.inference.sliding_window import slide, window_starts
 
 
 def linear(windows):
@@ -151,10 +151,3 @@ def test_small_volumes_are_padded_evenly_with_zero():
 
     whole(torch.ones(1, 3, 8, 8), (6, 8, 8), spy, channels=1)
     assert seen[0][0, 0, :, 0, 0].tolist() == [0, 1, 1, 1, 0, 0]
-
-
-def test_gaussian_peaks_in_the_middle():
-    weight = gaussian((9, 5))
-    assert float(weight.max()) == float(weight[4, 2]) == 1.0
-    assert float(weight.min()) >= 1e-3
-    torch.testing.assert_close(weight, weight.flip(0, 1))

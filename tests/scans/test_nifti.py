@@ -3,7 +3,6 @@
 import contextlib
 import gzip
 import tracemalloc
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -110,11 +109,6 @@ def test_broken_file_is_named_with_its_fault(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=rf"{name}: .*{message}"):
         read_volume(tmp_path / name)
-
-
-def test_missing_file():
-    with pytest.raises(DataError, match=r"no-such\.nii\.gz: cannot be read"):
-        read_volume(Path("no-such.nii.gz"))
 
 
 def test_zeros_after_the_voxels_change_nothing(tmp_path):
