@@ -63,13 +63,6 @@ def test_parallel_joins_features(combine):
     torch.testing.assert_close(features, X * weights)
 
 
-def test_parallel_of_what_does_not_multiply():
-    both = make({"parallel": ["nonlocal", "se"], "combine": "add"})
-    torch.testing.assert_close(both(X).features, sum(part(X).features for part in both.parts))
-    with pytest.raises(ValueError, match="NonLocalBlock does not multiply"):
-        make({"parallel": ["nonlocal", "se"], "combine": "product"})
-
-
 def test_the_larger_of_two_products_is_mixed():
     """Its weights hang on the sign of every feature."""
     for parts in (["se", "eca"], ["spatial", "sse"]):
@@ -112,22 +105,6 @@ def test_recursion_shares_its_parameters_and_gives_the_map_of_each_step():
     assert not torch.allclose(steps[0].weights, steps[1].weights)
 
 
-def test_multiscale_mixes_the_weights_of_each_scale():
-    several = make({"multiscale": "spatial", "scales": 2})
-    fine = several.inners[0](X).weights
-    pooled = torch.nn.functional.avg_pool2d(X, 2)
-    coarse = torch.nn.functional.interpolate(several.inners[1](pooled).weights, (6, 8), mode="bilinear")
-    share = torch.softmax(several.preference, dim=0)
-    features, weights = several(X)
-    torch.testing.assert_close(weights, share[0] * fine + share[1] * coarse)
-    torch.testing.assert_close(features, X * weights)
-
-
-def test_multiscale_of_channels_and_gates():
-    for inner in ("se", "gate", "cbam"):
-        assert make({"multiscale": inner})(X, GATE).features.shape == X.shape
-
-
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -140,6 +117,7 @@ def test_multiscale_of_channels_and_gates():
         ({"recursive": "gate", "combine": "add"}, "recursive has no option 'combine': expected times"),
         ({"residual": "gate", "times": 2}, "residual has no option 'times': it has none"),
         ({"parallel": ["se", "sse"], "combine": "min"}, "combine is 'min': expected max, add, mean or product"),
+        ({"parallel": ["nonlocal", "se"], "combine": "product"}, "NonLocalBlock does not multiply"),
         ({"recursive": "gate", "times": 0}, "times is 0: expected a whole number, at least 1"),
         ({"parallel": []}, r"a mechanism or a list of mechanisms in parallel, got \[\]"),
         ({"sequential": []}, r"a mechanism or a list of mechanisms in sequential, got \[\]"),
@@ -194,8 +172,8 @@ def test_parallel_joins_features_of_which_some_are_not_weighted(combine):
 
 
 @pytest.mark.parametrize(("inner", "scales"), [("gate", 3), ("cbam", 3), ("spatial", 2)])
-@pytest.mark.parametrize("grid", [(7, 9), (6, 5, 8)])
-def test_multiscale_sees_averages_of_odd_grids(inner, scales, grid):
+@pytest.mark.parametrize("grid", [(6, 8), (7, 9), (6, 5, 8)])
+def test_multiscale_mixes_weights_of_averages(inner, scales, grid):
     several = trained(build({"multiscale": inner, "scales": scales}, dims=len(grid), channels=16, gate_channels=9))
     x, gate = image(1, 16, *grid), image(1, 9, *(-(-n // 2) for n in grid))
     pool = torch.nn.functional.adaptive_avg_pool2d if len(grid) == 2 else torch.nn.functional.adaptive_avg_pool3d
@@ -204,4 +182,6 @@ def test_multiscale_sees_averages_of_odd_grids(inner, scales, grid):
     for scale, (part, share) in enumerate(zip(several.inners, torch.softmax(several.preference, dim=0), strict=True)):
         weights = part(pool(x, [-(-n // 2**scale) for n in grid]), gate).weights
         expected = expected + share * torch.nn.functional.interpolate(weights, grid, mode=mode)
-    torch.testing.assert_close(several(x, gate).weights, expected)
+    features, weights = several(x, gate)
+    torch.testing.assert_close(weights, expected)
+    torch.testing.assert_close(features, x * weights)
