@@ -32,7 +32,9 @@ def test_a_gate_starts_with_features_that_differ():
         gate = AdditiveGate(Place(3, 64, 64, init=init))
         assert gate.psi.weight.std().item() == pytest.approx(spread, rel=0.3)
         assert gate.psi.bias.item() == bias
-        assert gate.project_gate.weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.1)
+        assert gate.project_gate.weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.05)
+        assert gate.project_x.weight.std().item() == pytest.approx((2 / (64 * 8)) ** 0.5, rel=0.02)
+        assert not gate.project_gate.bias.any()
 
 
 def test_the_gate_of_public_code_starts_open_in_training():
