@@ -6,6 +6,7 @@ import io
 import shutil
 import tarfile
 import threading
+from unittest import mock
 
 import pytest
 
@@ -186,19 +187,14 @@ def test_the_mr_tasks_of_the_decathlon():
 
 
 def test_a_network_that_fails_is_no_full_disk(serve, tmp_path, monkeypatch):
-    def unreachable(*arguments):
-        raise OSError(errno.EHOSTUNREACH, "No route to host")
-
-    monkeypatch.setattr(http.client.HTTPResponse, "read", unreachable)
+    unreachable = OSError(errno.EHOSTUNREACH, "No route to host")
+    monkeypatch.setattr(http.client.HTTPResponse, "read", mock.Mock(side_effect=unreachable))
     with pytest.raises(DataError, match=r"download failed \(.*No route to host\): repeat the command to continue"):
         fetch(serve(archive(GOOD)), tmp_path)
 
 
 def test_a_full_disk_is_named(serve, tmp_path, monkeypatch):
-    def full(*arguments, **named):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(module, "extractall", full)
+    monkeypatch.setattr(module, "extractall", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\): free space, or change"):
         fetch(serve(archive(GOOD)), tmp_path)
     assert [path.name for path in (tmp_path / ".fetch-Set").iterdir()] == ["archive.tar"]  # to continue with

@@ -1,6 +1,7 @@
 import os
 import stat
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -37,11 +38,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     path.write_text("old")
-
-    def full(handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", mock.Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(DataError, match=r"a\.txt: writing failed \(No space left on device\)"):
         write_text(path, "new")
     assert path.read_text() == "old"
@@ -56,9 +53,7 @@ def test_a_name_of_the_greatest_length_is_written_and_a_longer_one_told(tmp_path
 
 
 def test_disks_without_rights_and_folders_without_flush_are_no_hindrance(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(1, "Operation not permitted")
-
+    refuse = mock.Mock(side_effect=OSError(1, "Operation not permitted"))
     monkeypatch.setattr(Path, "chmod", refuse)
     monkeypatch.setattr(os, "open", lambda path, *flags: refuse() if path == tmp_path else opened(path, *flags))
     write_text(tmp_path / "a.txt", "new")

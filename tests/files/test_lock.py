@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from unittest import mock
 
 import pytest
 
@@ -61,10 +62,7 @@ def test_a_folder_of_the_user_stays_though_it_is_empty(tmp_path):
 
 
 def test_a_disk_that_knows_no_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
-    def refuse(self, timeout):
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    monkeypatch.setattr(lock.FileLock, "acquire", mock.Mock(side_effect=OSError(37, "No locks available")))
     with folder_lock(tmp_path):
         (tmp_path / "written").write_text("")
     assert "cannot be locked (No locks available): let no other process write there" in caplog.text
@@ -72,11 +70,7 @@ def test_a_disk_that_knows_no_locks_is_told_and_used(tmp_path, monkeypatch, capl
 
 def test_where_no_lock_is_known_none_stays_after_a_kill(tmp_path, monkeypatch, caplog):
     """A mere file in its place would say for ever that another process is writing."""
-
-    def refuse(*arguments):
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", mock.Mock(side_effect=OSError(38, "Function not implemented")))
     (tmp_path / lock.LOCK).write_text("4711\nanother-host\n")
     with folder_lock(tmp_path):
         pass
@@ -84,10 +78,7 @@ def test_where_no_lock_is_known_none_stays_after_a_kill(tmp_path, monkeypatch, c
 
 
 def test_a_lock_of_another_user_is_no_file_system_without_locks(tmp_path, monkeypatch):
-    def refuse(*arguments, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(lock.FileLock, "acquire", refuse)
+    monkeypatch.setattr(lock.FileLock, "acquire", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
     with pytest.raises(DataError, match="cannot be locked"), folder_lock(tmp_path):
         pass
 

@@ -4,6 +4,7 @@ import errno
 import gzip
 import os
 import shutil
+from unittest import mock
 
 import pytest
 from pydicom import Dataset, uid
@@ -36,11 +37,9 @@ def test_objects_without_an_image_are_named_and_left_out(tmp_path):
 
 
 def test_a_full_disk_is_reported_as_such(tmp_path, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     folder = write_slices(tmp_path / "a", slices())
-    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr("tempfile.TemporaryDirectory", mock.Mock(side_effect=full))
     refused(folder, r"000\.dcm: cannot be read \(No space left on device\): check your rights and free space")
 
 

@@ -1,4 +1,5 @@
 import socket
+from unittest import mock
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -19,11 +20,7 @@ def test_what_is_shown_can_be_read_and_names_no_machine(tmp_path):
 
 def test_a_disk_that_fills_up_is_told_once(tmp_path, caplog, monkeypatch):
     board = Board(tmp_path / "board", 1)
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(board._writer, "add_scalar", full)
+    monkeypatch.setattr(board._writer, "add_scalar", mock.Mock(side_effect=OSError(28, "No space left on device")))
     for step in range(3):
         board.write_scalars({"loss": 0.5}, step)
     assert caplog.text.count("No space left on device") == 1

@@ -26,7 +26,7 @@ from attention_unet.training.claim import claim_folder
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.train import read_config, train
-from tests.training.build import command, config, same, weights
+from tests.training.build import command, config, same, weights, with_section
 
 
 def train_until(step, configuration, run):
@@ -115,13 +115,9 @@ def test_a_run_that_stops_while_its_locator_trains_goes_on_as_it_would_have(coho
 @pytest.mark.parametrize("recall", [-1.0, 2.0])
 def test_a_locator_is_trained_once(cohort, tmp_path, monkeypatch, locating, recall):
     """Whether it is kept or not, a run that stops before its first step does not try again."""
-
-    def stop(*_):
-        raise RuntimeError("stopped here")
-
     monkeypatch.setattr(locating_module, "RECALL", recall)
     with monkeypatch.context() as stopped:
-        stopped.setattr(module, "fit", stop)
+        stopped.setattr(module, "fit", mock.Mock(side_effect=RuntimeError("stopped here")))
         with pytest.raises(RuntimeError, match="stopped here"):
             train(config(cohort), tmp_path / "run")
     monkeypatch.setattr(module, "train_locator", None)
@@ -205,7 +201,7 @@ def test_a_fold_without_its_locator_is_planned_from_what_was_configured(cohort, 
     """Voxels and patch of other folds, planned for a small part, would see too little of whole scans."""
     monkeypatch.setattr(locating_module, "RECALL", 2.0)
     given = config(cohort, data={"spacing_mm": None})
-    filled = dataclasses.replace(given, data=dataclasses.replace(given.data, spacing_mm=[2.0, 2.0, 2.0]))
+    filled = with_section(given, "data", spacing_mm=[2.0, 2.0, 2.0])
     train(filled, tmp_path / "run", unplanned=given)
     assert load_model(tmp_path / "run").plan.preprocessing.spacing_mm != (2.0, 2.0, 2.0)
     train(given, tmp_path / "run", resume=True)  # as a repeated cross-validation does
