@@ -90,10 +90,8 @@ def test_images_that_look_like_one_person():
     assert "is their neighbour in the list of ids (by chance: 2)" in warning
     assert int(warning.split("most like ")[1].split()[0]) > 50
     assert find_similar_cases(facts(ids, rng.uniform(100, 1000, 60))) == []
-    assert (
-        find_similar_cases([dataclasses.replace(fact, id=f"{i}") for i, fact in enumerate(facts(ids, [5.0] * 60))])
-        == []
-    )
+    numbered = [dataclasses.replace(fact, id=f"{i}") for i, fact in enumerate(facts(ids, [5.0] * 60))]
+    assert find_similar_cases(numbered) == []
 
 
 def test_neighbours_are_counted_as_a_slow_loop_counts_them():

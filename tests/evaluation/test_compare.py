@@ -255,14 +255,12 @@ def test_few_cases_are_not_taken_for_equal_models():
         "too few cases for a verdict on B and A in dice on a: a gain of +0.0300, 95% interval"
     )
     assert sentence(6, "ab").startswith("B is better than A in dice on mean of classes")  # a family of its own
-    assert str(compare({"A": rows(base), "B": rows(base + 0.01), "C": rows(base + 0.02)}, "dice")[0]).startswith(
-        "too f"
-    )
+    first = compare({"A": rows(base), "B": rows(base + 0.01), "C": rows(base + 0.02)}, "dice")[0]
+    assert str(first).startswith("too f")
     (found,) = compare({"A": rows([0.5] * 9), "B": rows([0.5] * 4 + [0.6] * 5)}, "dice")
     assert str(found).startswith("too few cases differ for a verdict on B and A")  # five of nine
-    assert (
-        sentence(1) == "too few cases for a verdict on B and A in dice on a: a gain of +0.0100, n = 1, corrected p = 1"
-    )
+    told = "too few cases for a verdict on B and A in dice on a: a gain of +0.0100, n = 1, corrected p = 1"
+    assert sentence(1) == told
 
 
 def test_p_values_are_exact_where_gains_are_tied():

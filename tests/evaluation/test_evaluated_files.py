@@ -25,10 +25,8 @@ def test_results_never_replace_files_of_other_origin(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "picture.png").write_bytes(b"mine")
     assert main(call) == 2
-    assert (
-        "holds picture.png, which evaluate did not write, or whose record is damaged: move it"
-        in capsys.readouterr().err
-    )
+    told = "holds picture.png, which evaluate did not write, or whose record is damaged: move it"
+    assert told in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["picture.png"]
     assert main([*call[:-1], str(tmp_path / "fresh")]) == 0
     for name in ("metrics.csv", "notes.html"):

@@ -188,9 +188,8 @@ def test_wrong_calls(tmp_path, capsys, monkeypatch):
     (tmp_path / "new.json").unlink()
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxscript" else name)
     assert main([*call, str(tmp_path / "new")]) == 2
-    assert (
-        "ONNX needs onnxscript, which is not installed: pip install 'attention-unet[onnx]'" in capsys.readouterr().err
-    )
+    told = "ONNX needs onnxscript, which is not installed: pip install 'attention-unet[onnx]'"
+    assert told in capsys.readouterr().err
     assert main(["export", "-m", "hippocampus", "--to", "tflite", "-o", str(tmp_path / "new")]) == 2
     assert main(["export", "-m", str(tmp_path), "--to", "pt2", "-o", str(tmp_path / "new")]) == 2
     assert "holds no model" in capsys.readouterr().err

@@ -222,10 +222,8 @@ def test_weights_of_channels_depend_on_the_image(name, place):
         for parameter in network.parameters():
             parameter.normal_(std=parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.5)
     seen = []
-    wanted = {"encoder": network.encoder[1], "skips": network.decoder[0].attention, "bottleneck": network.bottleneck}[
-        place
-    ]
-    for module in wanted.modules():
+    places = {"encoder": network.encoder[1], "skips": network.decoder[0].attention, "bottleneck": network.bottleneck}
+    for module in places[place].modules():
         if isinstance(module, Attention) and module.kind == "channel":
             module.register_forward_hook(lambda _, __, attended: seen.append(attended.weights.flatten(1)))
     network.eval()

@@ -110,10 +110,8 @@ def test_locations_are_thinned_evenly():
 
 
 def test_another_preprocessing_is_another_folder(tmp_path):
-    assert (
-        CaseCache(tmp_path, PLAIN, LABELS, 1).folder
-        != CaseCache(tmp_path, Preprocessing((2.0, 1.0, 1.0), False), LABELS, 1).folder
-    )
+    other = CaseCache(tmp_path, Preprocessing((2.0, 1.0, 1.0), False), LABELS, 1)
+    assert CaseCache(tmp_path, PLAIN, LABELS, 1).folder != other.folder
 
 
 def test_a_cohort_is_prepared_on_patient_axes(cohort, tmp_path):

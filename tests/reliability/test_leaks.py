@@ -54,10 +54,8 @@ def outputs(tmp_path, monkeypatch):
     assert main(["predict", "-i", str(scans), "-o", str(masks), "-m", str(run), *everything]) == 1
     shutil.copy(masks / "a.nii.gz", masks / "b.nii.gz")
     (masks / "c.nii.gz").write_bytes(b"broken")
-    assert (
-        main(["evaluate", "-p", str(masks), "-r", str(data / "labelsTr"), "-o", str(scores), "--images", str(scans)])
-        == 1
-    )
+    call = ["evaluate", "-p", str(masks), "-r", str(data / "labelsTr"), "-o", str(scores), "--images", str(scans)]
+    assert main(call) == 1
     assert main(["compare", str(scores), str(folds), "-o", str(home / "comparison")]) == 0
     assert main(["explain", str(run), "--cases=1"]) == 0
     (masks / "a.nii.gz").write_bytes(b"broken")  # the page says that it cannot be shown

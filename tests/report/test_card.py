@@ -51,9 +51,8 @@ def test_a_card_without_results_says_how_to_get_them(shared, tmp_path, monkeypat
     named = shared.rename(tmp_path / "rün 1")
     monkeypatch.chdir(named)
     assert "`attention-unet report 'rün 1'` scores" in write_card(".", tmp_path / "here.md").read_text()
-    assert (
-        "    attention-unet predict -i scans -o masks -m 'rün 1'\n" in write_card(named, tmp_path / "b.md").read_text()
-    )
+    body = write_card(named, tmp_path / "b.md").read_text()
+    assert "    attention-unet predict -i scans -o masks -m 'rün 1'\n" in body
 
 
 def test_damaged_results_and_folders_without_a_model(shared, tmp_path):

@@ -87,10 +87,8 @@ def test_figures_are_those_of_the_study(opened):
     ]
     assert rows[1][5] == "\N{MINUS SIGN}0.1800"  # half the steps, and a gain of 0.02
     assert rows[1][7] == "\N{MINUS SIGN}0.1800 to \N{MINUS SIGN}0.1300"  # at 1.6 times: step 250
-    assert (
-        "changes by more than the margin, or is unknown for some. Measure again"
-        in opened.locator("#costs").inner_text()
-    )
+    told = "changes by more than the margin, or is unknown for some. Measure again"
+    assert told in opened.locator("#costs").inner_text()
     block, dot = (
         row.split("\t")[1].split("\n")[0] for row in opened.locator("#class-table tbody tr").all_inner_texts()
     )

@@ -243,9 +243,8 @@ def test_other_data_on_the_command_line(run, cohort, tmp_path, capsys):
     """A run can be repeated from its folder, wherever one stands."""
     options = ["--data.root", str(cohort), "--training.steps", "1", "--training.validations", "1"]
     fold = ["--data.fold", "1", "--data.folds", "4"]
-    assert (
-        main(["train", *options, *fold, "--training.start_from", str(run), "--run", str(tmp_path / "a" / "first")]) == 0
-    )
+    first = ["train", *options, *fold, "--training.start_from", str(run), "--run", str(tmp_path / "a" / "first")]
+    assert main(first) == 0
     assert "encoder" in capsys.readouterr().err
     again = ["train", "--config", str(tmp_path / "a" / "first" / "config.yaml"), "--run", str(tmp_path / "second")]
     assert main(again) == 0

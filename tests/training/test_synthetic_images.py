@@ -33,9 +33,8 @@ def test_label_maps_alone_are_a_dataset(labels_alone, tmp_path, capsys):
     assert 0.3 < read_channels(dataset.cases[0]).array.std() < 1.1
     run = ["cross-validate", "--data.root", str(labels_alone), "--run", str(tmp_path / "cv"), *SHORT]
     assert main(run) == 2
-    assert (
-        "has label maps and no images: add them, or set augmentation.synthesize to 1 to make" in capsys.readouterr().err
-    )
+    told = "has label maps and no images: add them, or set augmentation.synthesize to 1 to make"
+    assert told in capsys.readouterr().err
     assert main([*run, "--augmentation.synthesize=1"]) == 0
     assert json.loads((tmp_path / "cv" / "summary.json").read_text())["n_cases"] == 8
     assert main(["report", str(tmp_path / "cv")]) == 0

@@ -50,10 +50,8 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
 
 def test_tensorboard_shows_curves(cohort, tmp_path, caplog):
     train(config(cohort, steps=10), tmp_path / "run")
-    assert (
-        "Lesion: found in no held-out case: train longer, or raise data.foreground_share or set data.balance_classes"
-        in caplog.text
-    )
+    advice = "train longer, or raise data.foreground_share or set data.balance_classes"
+    assert f"Lesion: found in no held-out case: {advice}" in caplog.text
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     tags = events.Tags()

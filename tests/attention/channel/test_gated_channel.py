@@ -24,8 +24,5 @@ def test_sign_of_gamma_says_whether_channels_compete():
 
 
 def test_an_empty_image_stays_finite():
-    assert (
-        trained(GatedChannelTransformation(Place(3, 3, 3)))(torch.zeros(1, 3, 4, 4, dtype=torch.float64))
-        .features.isfinite()
-        .all()
-    )
+    attention = trained(GatedChannelTransformation(Place(3, 3, 3)))
+    assert attention(torch.zeros(1, 3, 4, 4, dtype=torch.float64)).features.isfinite().all()
