@@ -65,19 +65,11 @@ def test_elsewhere(tmp_path, axis, voxels, overlap, hd95_mm, distances_mm, near)
     if axis == 1:
         predicted[3:7, 5:10, 3:6] = 1
     np.testing.assert_array_equal(predicted == 1, np.roll(scan() == 1, voxels, axis))
-    check(
-        evaluated(tmp_path, predicted)["block"],
-        dice=overlap / 60,
-        iou=overlap / (120 - overlap),
-        sensitivity=overlap / 60,
-        precision=overlap / 60,
-        volume_error=0,
-        hd95_mm=hd95_mm,
-        assd_mm=distances_mm / 54,
-        nsd=near / 54,
-        volume_ml=BLOCK_ML,
-        reference_volume_ml=BLOCK_ML,
-    )
+    share = overlap / 60
+    shares = {"dice": share, "iou": overlap / (120 - overlap), "sensitivity": share, "precision": share}
+    surfaces = {"hd95_mm": hd95_mm, "assd_mm": distances_mm / 54, "nsd": near / 54}
+    volumes = {"volume_error": 0, "volume_ml": BLOCK_ML, "reference_volume_ml": BLOCK_ML}
+    check(evaluated(tmp_path, predicted)["block"], **shares, **surfaces, **volumes)
 
 
 def test_a_missing_class(tmp_path):
@@ -85,19 +77,10 @@ def test_a_missing_class(tmp_path):
     predicted = scan()
     predicted[predicted == 2] = 0
     found = evaluated(tmp_path, predicted)
-    check(
-        found["bar"],
-        dice=0,
-        iou=0,
-        sensitivity=0,
-        precision=math.nan,
-        volume_error=-1,
-        hd95_mm=math.inf,
-        assd_mm=math.inf,
-        nsd=0,
-        volume_ml=0,
-        reference_volume_ml=BLOCK_ML * 8 / 60,
-    )
+    shares = {"dice": 0, "iou": 0, "sensitivity": 0, "precision": math.nan}
+    surfaces = {"hd95_mm": math.inf, "assd_mm": math.inf, "nsd": 0}
+    volumes = {"volume_error": -1, "volume_ml": 0, "reference_volume_ml": BLOCK_ML * 8 / 60}
+    check(found["bar"], **shares, **surfaces, **volumes)
     assert found["block"].dice == 1
     together = found["(foreground)"]
     assert (together.precision, together.sensitivity) == (1, pytest.approx(60 / 68))
