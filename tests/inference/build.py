@@ -35,6 +35,17 @@ class Threshold(nn.Module):
         return output(full_output, logits, {"skip 1": (x.abs() > 1).float()})
 
 
+class Answers(nn.Module):
+    """Network whose logits are a function of its input, as is its attention at skip 1 if it has any."""
+
+    def __init__(self, logits, weights=None):
+        super().__init__()
+        self.logits, self.weights = logits, weights
+
+    def forward(self, x, full_output=False):
+        return output(full_output, self.logits(x), self.weights and {"skip 1": self.weights(x)})
+
+
 def plan_of(patch=(8, 8, 8), spacing=(1.0, 1.0, 1.0), dims=3, labels=LABELS, channels=("MR",), mirror_axes=()):
     architecture = Architecture(dims, len(channels), labels.channels, [4, 6, 8])
     slice_axis = patch.index(1) if dims == 2 else None

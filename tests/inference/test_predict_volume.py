@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from torch import nn
 from torch.nn import functional
 
 from attention_unet.errors import DataError
@@ -20,7 +19,7 @@ from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import read_volume, volume_of_array
 from tests.conftest import oblique_affine, save_nifti
-from tests.inference.build import CPU, LABELS, Threshold, output, plan_of, scan
+from tests.inference.build import CPU, LABELS, Answers, Threshold, output, plan_of, scan
 
 
 def predicted(network, plan, volume, **wanted):
@@ -60,27 +59,21 @@ def test_labels_lie_where_the_image_says(tmp_path, patch):
 
 
 def test_other_spacings_come_back_to_the_grid(tmp_path):
-    class AboveMean(nn.Module):
-        def forward(self, x, full_output=False):
-            return output(full_output, torch.cat([torch.zeros_like(x), 50 * x, torch.zeros_like(x) - 9], dim=1))
-
+    above_mean = Answers(lambda x: torch.cat([0 * x, 50 * x, 0 * x - 9], dim=1))
     affine = oblique_affine()
     voxels = np.stack(np.meshgrid(*(np.arange(n) for n in (30, 24, 14)), indexing="ij"), axis=-1)
     ball = np.linalg.norm((voxels - np.array([15, 12, 7])) * (0.9, 1.3, 2.5), axis=-1) < 9
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", ball.astype(np.float32) * 100, affine))
-    prediction = predicted(AboveMean(), plan_of(spacing=(1.2, 1.2, 1.2)), volume)
+    prediction = predicted(above_mean, plan_of(spacing=(1.2, 1.2, 1.2)), volume)
     found = prediction.label_map == 3
     assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.93
 
 
 def test_overlapping_classes_are_painted_in_order(tmp_path):
-    class Regions(nn.Module):
-        def forward(self, x, full_output=False):
-            return output(full_output, torch.cat([x, x - 1], dim=1) * 50)
-
+    regions = Answers(lambda x: torch.cat([x, x - 1], dim=1) * 50)
     volume, z = scan(tmp_path, np.eye(4))
     labels = Labels({"whole": (1, 2), "core": (2,)}, (1, 2))
-    found = predicted(Regions(), plan_of(labels=labels), volume).label_map
+    found = predicted(regions, plan_of(labels=labels), volume).label_map
     clear = (np.abs(z) > 1e-3) & (np.abs(z - 1) > 1e-3)
     np.testing.assert_array_equal(found[clear], (np.where(z > 1, 2, z > 0))[clear])
 
@@ -88,19 +81,13 @@ def test_overlapping_classes_are_painted_in_order(tmp_path):
 @pytest.mark.parametrize("axes", [(0,), (0, 2), (0, 1, 2)])
 def test_mirrored_windows_are_averaged(tmp_path, axes):
     """Of a network that looks one way, what is left is what it says of both ways, and it is mirrored back."""
-
-    class Leaning(nn.Module):
-        def forward(self, x, full_output=False):
-            seen = x.roll((1, 1, 1), dims=(2, 3, 4))
-            return output(
-                full_output,
-                torch.cat([torch.zeros_like(x), 3 * seen, -3 * seen], dim=1),
-                {"skip 1": torch.sigmoid(seen)},
-            )
-
+    leaning = Answers(
+        lambda x: torch.cat([0 * x, 3 * x, -3 * x], dim=1).roll((1, 1, 1), dims=(2, 3, 4)),
+        lambda x: torch.sigmoid(x).roll((1, 1, 1), dims=(2, 3, 4)),
+    )
     volume, z = scan(tmp_path, np.eye(4), grid=(8, 8, 8))
     plan = plan_of(mirror_axes=axes)
-    found = predicted(Leaning(), plan, volume, tta=True, attention=True, probabilities=True)
+    found = predicted(leaning, plan, volume, tta=True, attention=True, probabilities=True)
     ways = itertools.product(*((1, -1) if axis in axes else (1,) for axis in range(3)))
     seen = [np.roll(z, way, axis=(0, 1, 2)) for way in ways]
     expected = np.mean(
@@ -128,16 +115,10 @@ def test_several_models_are_averaged(tmp_path):
 
 
 def test_uncertainty_is_the_entropy_and_the_part_of_it_in_which_models_differ(tmp_path):
-    class Certain(nn.Module):
-        def __init__(self, index):
-            super().__init__()
-            self.index = index
-
-        def forward(self, x, full_output=False):
-            logits = torch.zeros(len(x), 3, *x.shape[2:])
-            if self.index is not None:
-                logits[:, self.index] = 50
-            return output(full_output, logits)
+    def certain(index):
+        """Return a network that is certain of a class; to it all are alike if this is -1."""
+        logits = 50.0 * (torch.arange(3) == index).view(1, 3, 1, 1, 1)
+        return Answers(lambda x: logits + 0 * x)
 
     def uncertainty(*networks):
         models = [Model(network, plan_of(), CPU) for network in networks]
@@ -145,11 +126,11 @@ def test_uncertainty_is_the_entropy_and_the_part_of_it_in_which_models_differ(tm
         return {measure: round(float(values.mean()), 4) for measure, values in found.items() if np.ptp(values) < 1e-5}
 
     volume, _ = scan(tmp_path, oblique_affine())
-    assert uncertainty(Certain(None)) == {"entropy": 1.0}
-    assert uncertainty(Certain(1)) == {"entropy": 0.0}
-    assert uncertainty(Certain(None), Certain(None)) == {"entropy": 1.0, "disagreement": 0.0}
+    assert uncertainty(certain(-1)) == {"entropy": 1.0}
+    assert uncertainty(certain(1)) == {"entropy": 0.0}
+    assert uncertainty(certain(-1), certain(-1)) == {"entropy": 1.0, "disagreement": 0.0}
     of_two = round(np.log(2) / np.log(3), 4)
-    assert uncertainty(Certain(0), Certain(2)) == {"entropy": of_two, "disagreement": of_two}
+    assert uncertainty(certain(0), certain(2)) == {"entropy": of_two, "disagreement": of_two}
 
 
 @pytest.mark.parametrize(
@@ -189,15 +170,11 @@ def test_one_channel_of_several_by_a_network_that_was_left_training(tmp_path):
 
 def test_where_nothing_was_predicted_is_background_for_certain(tmp_path):
     """Windows of only background are skipped; of what lies in them there is no doubt, and nothing attended."""
-
-    class Bright(nn.Module):
-        def forward(self, x, full_output=False):
-            return output(full_output, torch.cat([0 * x, 0 * x + 99, 0 * x], dim=1), {"skip 1": torch.ones_like(x)})
-
+    bright = Answers(lambda x: torch.cat([0 * x, 0 * x + 99, 0 * x], dim=1), torch.ones_like)
     array = np.full((40, 8, 8), -5, dtype=np.float32)
     array[:3], array[-2:] = 100, 90
     volume = read_volume(save_nifti(tmp_path / "a.nii", array, np.eye(4)))
-    found = predicted(Bright(), plan_of(), volume, attention=True, probabilities=True, uncertainty=True)
+    found = predicted(bright, plan_of(), volume, attention=True, probabilities=True, uncertainty=True)
     skipped = found.label_map[:, 0, 0] == 0
     assert skipped[12:28].all()
     assert not skipped[:3].any()
@@ -230,9 +207,8 @@ def test_attention_of_a_network_that_was_left_in_training_mode():
 
 def test_a_closed_gate_is_told_apart_from_voxels_without_a_window():
     volume = volume_of_array(np.random.RandomState(0).normal(size=(8, 8, 8)).astype(np.float32), np.eye(4))
-    attention = predict_volume([Model(Threshold(), plan_of(), CPU)], volume, Settings(attention=True)).attention[
-        "skip 1"
-    ]
+    found = predict_volume([Model(Threshold(), plan_of(), CPU)], volume, Settings(attention=True))
+    attention = found.attention["skip 1"]
     assert 0 < attention.min() < 1e-5 < attention.max() == 1
 
 
