@@ -68,8 +68,7 @@ def test_voxels_packed_otherwise(tmp_path, encoding):
 
 @pytest.mark.parametrize("size", ["0 5 6", "-7 5 6"])
 def test_a_grid_of_no_voxels(tmp_path, size):
-    head = f"ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = {size}\nElementType = MET_SHORT\n"
-    head += "ElementSpacing = 1 1 1\n"
+    head = SIZED.replace("7 5 6", size)
     for voxels in (b"", STORED.tobytes()):
         (tmp_path / "a.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + voxels)
         with pytest.raises(DataError, match=r"a\.mha: its header has a grid of"):
@@ -86,6 +85,8 @@ def test_voxels_that_were_not_copied_with_their_header(tmp_path, ending, capfd):
 
 
 META = "ObjectType = Image\nNDims = 3\nBinaryData = True\nDimSize = 7 5 6\nElementType = MET_SHORT\n"
+SIZED = META + "ElementSpacing = 1 1 1\n"
+SCALE = "ElementToIntensityFunction"
 NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencoding: raw\n"
 
 
@@ -96,47 +97,27 @@ NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencod
         ("a.mha", META + "ElementSpacing = 1 -1 1\n", "has voxels of 1 -1 1 mm: expected sizes above 0"),
         ("a.mha", META + "ElementSpacing = 1 0 1\n", "expected sizes above 0"),
         ("a.mha", META + "ElementSpacing = 1 nan 1\n", "has '1 nan 1': expected numbers"),
-        ("a.mha", META + "ElementSpacing = 1 1 1\nOffset = 0 NaN 0\n", "has '0 NaN 0': expected numbers"),
-        ("a.mha", META + "ElementSpacing = 1 1 1\nTransformMatrix = 1 0 0 0 x 0 0 0 1\n", "expected numbers"),
-        ("a.mha", META.replace("NDims = 3\n", "") + "ElementSpacing = 1 1 1\n", "its header lacks NDims"),
+        ("a.mha", SIZED + "Offset = 0 NaN 0\n", "has '0 NaN 0': expected numbers"),
+        ("a.mha", SIZED + "TransformMatrix = 1 0 0 0 x 0 0 0 1\n", "expected numbers"),
+        ("a.mha", SIZED.replace("NDims = 3\n", ""), "its header lacks NDims"),
+        ("a.mha", SIZED.replace("7 5 6", "7 5"), "has DimSize = 7 5: expected 3 whole"),
+        ("a.mha", SIZED + "ElementNumberOfChannels = 3\n", "cut short"),
         (
             "a.mha",
-            META.replace("7 5 6", "7 5") + "ElementSpacing = 1 1 1\n",
-            "has DimSize = 7 5: expected 3 whole",
-        ),
-        ("a.mha", META + "ElementSpacing = 1 1 1\nElementNumberOfChannels = 3\n", "cut short"),
-        (
-            "a.mha",
-            META.replace("SHORT", "UCHAR") + "ElementSpacing = 1 1 1\nElementNumberOfChannels = 3\n",
+            SIZED.replace("SHORT", "UCHAR") + "ElementNumberOfChannels = 3\n",
             "such as colours.*save it in grey",
         ),
-        ("a.mha", META.replace("DimSize", "dimsize") + "ElementSpacing = 1 1 1\n", "its header lacks DimSize"),
-        (
-            "a.mha",
-            META.replace("e = I", "e I") + "ElementSpacing = 1 1 1\n",
-            "has the line 'ObjectType Image'",
-        ),
+        ("a.mha", SIZED.replace("DimSize", "dimsize"), "its header lacks DimSize"),
+        ("a.mha", SIZED.replace("e = I", "e I"), "has the line 'ObjectType Image'"),
         ("a.mha", META + "elementspacing = 1 1 1\n", "has no voxel size"),
         ("a.mha", META + "ElementSpacing = 1 1\n", "ElementSpacing = 1 1: expected 3 numbers"),
-        ("a.mha", META + "ElementSpacing = 1 1 1\nTransformMatrix = 1 0 0\n", "expected 9 numbers"),
-        ("a.mha", META.replace("_SHORT", "_SHIRT") + "ElementSpacing = 1 1 1\n", "expected a type of numbers such as"),
-        (
-            "a.mha",
-            "Offset = 0 0 0\n" + META + "ElementSpacing = 1 1 1\n",
-            "NDims = 3: expected this field before Offset",
-        ),
+        ("a.mha", SIZED + "TransformMatrix = 1 0 0\n", "expected 9 numbers"),
+        ("a.mha", SIZED.replace("_SHORT", "_SHIRT"), "expected a type of numbers such as"),
+        ("a.mha", "Offset = 0 0 0\n" + SIZED, "NDims = 3: expected this field before Offset"),
         ("a.mha", META + "CompressedData = yes\nElementSpacing = 1 1 1\n", "CompressedData = yes: expected True or"),
         ("a.mha", META + "CompressedData = T\nElementSpacing = 1 1 1\n", "is damaged or cut short"),
-        (
-            "a.mha",
-            META + "ElementSpacing = 1 1 1\nElementToIntensityFunctionSlope = 2.5\n",
-            "Slope = 2.5: expected 1, because it would not be applied",
-        ),
-        (
-            "a.mha",
-            META + "ElementSpacing = 1 1 1\nElementToIntensityFunctionOffset = 9\n",
-            "Offset = 9: expected 0, because it would not be applied",
-        ),
+        ("a.mha", f"{SIZED}{SCALE}Slope = 2.5\n", "Slope = 2.5: expected 1, because it would not be applied"),
+        ("a.mha", f"{SIZED}{SCALE}Offset = 9\n", "Offset = 9: expected 0, because it would not be applied"),
         ("a.nrrd", NRRD, "has no voxel size"),
         ("a.nrrd", NRRD + "spacings: 1 nan 1\n", "expected numbers"),
         ("a.nrrd", NRRD + "spacings: 1 -2 1\n", "expected sizes above 0"),
@@ -167,7 +148,7 @@ def test_headers_that_simpleitk_would_fill_in(tmp_path, capfd, name, header, mes
     ("name", "field"), [("a.mhd", "ElementDataFile = LIST\na1.raw\n"), ("a.nhdr", "data file: a%d.raw 1 6 1\n")]
 )
 def test_voxels_in_many_files(tmp_path, name, field):
-    header = META + "ElementSpacing = 1 1 1\n" if name.endswith(".mhd") else NRRD + "spacings: 1 1 1\n"
+    header = SIZED if name.endswith(".mhd") else NRRD + "spacings: 1 1 1\n"
     (tmp_path / name).write_text(header + field)
     with pytest.raises(DataError, match="its voxels are in several files: expected one; write them into one file"):
         read_volume(tmp_path / name)
@@ -191,14 +172,14 @@ def test_headers_of_other_programs_that_are_good(tmp_path, fields):
 
 
 def test_a_metaimage_of_colons(tmp_path):
-    fields = META + "ElementSpacing = 1 1 1\nElementDataFile = LOCALLY.raw\n"
+    fields = SIZED + "ElementDataFile = LOCALLY.raw\n"
     (tmp_path / "a.mhd").write_text(fields.replace(" = ", ": "))
     (tmp_path / "LOCALLY.raw").write_bytes(STORED.tobytes(order="F"))
     np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array[0], STORED)
 
 
 def test_voxels_that_an_mha_names_and_that_are_not_there(tmp_path, capfd):
-    (tmp_path / "a.mha").write_text(META + "ElementSpacing = 1 1 1\nElementDataFile = LOCAM\n")
+    (tmp_path / "a.mha").write_text(SIZED + "ElementDataFile = LOCAM\n")
     with pytest.raises(DataError, match=r"LOCAM: does not exist: expected the voxels of a\.mha"):
         read_volume(tmp_path / "a.mha")
     assert capfd.readouterr() == ("", "")
@@ -207,7 +188,7 @@ def test_voxels_that_an_mha_names_and_that_are_not_there(tmp_path, capfd):
 @pytest.mark.parametrize("name", ["näme.raw".encode(), b"n\xe4me.raw", b"te=30.raw"])
 @pytest.mark.parametrize("ending", [".mhd", ".nhdr", ".nrrd"])
 def test_voxels_in_a_file_of_any_name(tmp_path, name, ending):
-    meta = META + "ElementSpacing = 1 1 1\nElementDataFile = "
+    meta = SIZED + "ElementDataFile = "
     header = meta if ending == ".mhd" else NRRD + "spacings: 1 1 1\ndata file: "
     for stem in (b"a", b"n\xe4me"):
         path = tmp_path / f"{os.fsdecode(stem)}{ending}"
@@ -222,7 +203,7 @@ def test_voxels_in_a_file_of_any_name(tmp_path, name, ending):
 
 
 def test_a_file_that_simpleitk_would_take_for_a_list_of_files(tmp_path):
-    (tmp_path / "a.mhd").write_text(META + "ElementSpacing = 1 1 1\nElementDataFile = LISTED.raw\n")
+    (tmp_path / "a.mhd").write_text(SIZED + "ElementDataFile = LISTED.raw\n")
     (tmp_path / "LISTED.raw").write_bytes(STORED.tobytes(order="F"))
     with pytest.raises(DataError, match="are in several files"):
         read_volume(tmp_path / "a.mhd")
