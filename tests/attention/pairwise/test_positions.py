@@ -81,19 +81,6 @@ def test_heads_and_positions_of_queries_and_keys(mechanism, positions):
     torch.testing.assert_close(result.weights[0, 0], share, atol=1e-4, rtol=1e-4)
 
 
-def test_heads_equal_those_of_torch():
-    attention, x = trained(NonLocalBlock(Place(2, 16, 16), heads=4)), image(1, 16, 4, 3)
-    judge = torch.nn.MultiheadAttention(8, 4, batch_first=True).double()
-    query, key, value = (m(x).flatten(2).transpose(1, 2) for m in (attention.query, attention.key, attention.value))
-    with torch.no_grad():
-        judge.in_proj_weight.copy_(torch.eye(8).repeat(3, 1))
-        judge.in_proj_bias.zero_()
-        judge.out_proj.weight.copy_(torch.eye(8))
-        judge.out_proj.bias.zero_()
-    expected, _ = judge(query, key, value)
-    torch.testing.assert_close(attention.gather(x, x, False)[0].flatten(2).transpose(1, 2), expected)
-
-
 def test_heads_must_divide_the_channels():
     with pytest.raises(ValueError, match="heads is 3: expected a divisor of the 8 channels that they share"):
         NonLocalBlock(Place(2, 16, 16), heads=3)
