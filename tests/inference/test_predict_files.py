@@ -18,7 +18,7 @@ from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, hash_files, update_record
 from attention_unet.inference.settings import Settings
 from tests.conftest import save_nifti
-from tests.inference.build import CPU, Threshold, model_of, scan
+from tests.inference.build import CPU, Threshold, files, model_of, scan, scans
 
 
 def predict(cases, output, network=None, **options):
@@ -26,32 +26,31 @@ def predict(cases, output, network=None, **options):
     return predict_files(cases, output, [model], Settings(torch.float32, **options), done=lambda share: None)
 
 
+def predict_scans(folder, *names, **options):
+    """Write scans of these names into ``in``, and predict them into ``out``."""
+    _, cases, output = scans(folder, *names)
+    return predict(cases, output, **options)
+
+
 def test_a_broken_file_fails_alone_and_leaves_nothing_stale(tmp_path):
     scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     (tmp_path / "in" / "b.nii.gz").write_bytes((tmp_path / "in" / "a.nii.gz").read_bytes()[:200])
-    for name in (
-        "b.nii.gz",
-        "b_labels.json",
-        "attention/a_skip3.nii.gz",
-        "attention/b_skip1.nii.gz",
-        "preview/b.jpg",
-        "probabilities/b.nii.gz",
-        "uncertainty/b_entropy.nii.gz",
-        "uncertainty/a_disagreement.nii.gz",
-    ):
+    of_b = ["b.nii.gz", "b_labels.json", "attention/b_skip1.nii.gz", "preview/b.jpg", "probabilities/b.nii.gz"]
+    more = ["uncertainty/b_entropy.nii.gz", "attention/a_skip3.nii.gz", "uncertainty/a_disagreement.nii.gz"]
+    for name in [*of_b, *more]:
         (tmp_path / "out" / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / "out" / name).write_bytes(b"of an earlier call")
     stale = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     for case in "ab":
-        files = hash_files(tmp_path / "out", [path for path in stale if path.name.startswith(case)])
-        update_record(tmp_path / "out", {"cases": {case: {"files": files}}})
+        hashes = hash_files(tmp_path / "out", [path for path in stale if path.name.startswith(case)])
+        update_record(tmp_path / "out", {"cases": {case: {"files": hashes}}})
     cases, model = find_inputs(tmp_path / "in", 1), model_of()
     description = describe_predictions([model], Settings(attention=True), [], tmp_path / "out")
     cases = claim_output(tmp_path / "out", cases, description, ["attention"], resume=False, overwrite=True)
     failed = predict(cases, tmp_path / "out", attention=True)
     assert list(failed) == ["b"]
     assert "b.nii.gz: is damaged or cut short" in failed["b"]
-    written = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file())
+    written = files(tmp_path / "out")
     assert written == ["a.nii.gz", "a_labels.json", "attention/a_skip1.nii.gz", "preview/a.jpg", "run.json"]
     facts = json.loads((tmp_path / "out" / "run.json").read_text())
     assert facts["labels"]["integers"] == {"bright": [3], "dark": [9]}
@@ -101,9 +100,7 @@ def test_a_failure_of_any_kind_stops_no_other_case(tmp_path):
                 raise MemoryError("too large")
             return super().forward(x)
 
-    for name in ("a", "b"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", network=FailsOnce())
+    failed = predict_scans(tmp_path, "a", "b", network=FailsOnce())
     assert list(failed) == ["a"]
     assert "MemoryError: too large" in failed["a"]
     assert (tmp_path / "out" / "b.nii.gz").is_file()
@@ -121,10 +118,9 @@ def test_an_interruption_that_ends_in_an_error_still_stops_all(tmp_path, monkeyp
         except OSError as error:
             raise DataError("cannot be read") from error
 
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
     monkeypatch.setattr(predict_module, step, read)
     with pytest.raises(type(interruption)):
-        predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
+        predict_scans(tmp_path, "a")
 
 
 def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch):
@@ -135,19 +131,10 @@ def test_nothing_is_left_of_a_case_that_cannot_be_written(tmp_path, monkeypatch)
 
     original = predict_module.write_like
     monkeypatch.setattr(predict_module, "write_like", full)
-    for name in ("a", "b"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out", attention=True, probabilities=True)
+    failed = predict_scans(tmp_path, "a", "b", attention=True, probabilities=True)
     assert failed["a"] == f"{tmp_path}/out/a.nii.gz: writing failed (No space left on device)"
-    left = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert left == [
-        "attention/b_skip1.nii.gz",
-        "b.nii.gz",
-        "b_labels.json",
-        "preview/b.jpg",
-        "probabilities/b.nii.gz",
-        "run.json",
-    ]
+    of_b = ["attention/b_skip1.nii.gz", "b.nii.gz", "b_labels.json", "preview/b.jpg", "probabilities/b.nii.gz"]
+    assert files(tmp_path / "out") == [*of_b, "run.json"]
 
 
 def test_warnings_are_told_and_noted(tmp_path, caplog):
@@ -172,9 +159,7 @@ def test_a_scan_that_vanishes_fails_alone(tmp_path, monkeypatch):
 
     original = predict_module.write_like
     monkeypatch.setattr(predict_module, "write_like", vanish)
-    for name in ("a", "b"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
+    failed = predict_scans(tmp_path, "a", "b")
     assert list(failed) == ["a"]
     assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["b.nii.gz"]
 
@@ -196,9 +181,7 @@ def test_a_full_disk_ends_no_other_case(tmp_path, monkeypatch, caplog):
     noted, original, original_note = [], predict_module.write_like, predict_module.note
     monkeypatch.setattr(predict_module, "write_like", full)
     monkeypatch.setattr(predict_module, "note", note)
-    for name in ("a", "b", "c"):
-        scan(tmp_path / "in", np.eye(4), f"{name}.nii.gz")
-    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
+    failed = predict_scans(tmp_path, "a", "b", "c")
     assert list(failed) == ["a"]
     assert noted == [["b"], ["b", "c"]]
     assert caplog.messages == [f"{tmp_path}/out: cannot be written (No space left on device): free space"]
@@ -215,8 +198,7 @@ def test_a_scan_that_changes_while_it_is_predicted_fails(tmp_path, monkeypatch, 
 
     original = getattr(predict_module, step)
     monkeypatch.setattr(predict_module, step, change)
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
-    failed = predict(find_inputs(tmp_path / "in", 1), tmp_path / "out")
+    failed = predict_scans(tmp_path, "a")
     assert failed == {"a": f"{tmp_path}/in/a.nii.gz: was changed while it was predicted: predict it again"}
     assert not list((tmp_path / "out").glob("*.nii.gz"))
 
@@ -239,6 +221,5 @@ def test_an_error_does_not_hold_what_was_being_written(tmp_path, monkeypatch):
     held_weakly, looked = [], []
     monkeypatch.setattr(predict_module, "write_prediction", fail)
     monkeypatch.setattr(predict_module, "update_record", look)
-    scan(tmp_path / "in", np.eye(4), "a.nii.gz")
-    assert predict(find_inputs(tmp_path / "in", 1), tmp_path / "out") == {"a": "no space"}
+    assert predict_scans(tmp_path, "a") == {"a": "no space"}
     assert looked
