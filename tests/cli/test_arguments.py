@@ -9,68 +9,52 @@ from attention_unet.cli.parser import build_parser
 from attention_unet.config import Config, DataConfig
 from tests.conftest import SMALL
 
+PREDICT = ["predict", "-i", "x", "-o", "o", "-m", "m"]
+
 
 def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path):
     (tmp_path / "c.yaml").write_text("training: {minutes: 60}\n")
-    call = [
-        "train",
-        "--config",
-        str(tmp_path / "c.yaml"),
-        "--data.root",
-        str(cohort),
-        "--run",
-        str(tmp_path / "run"),
-        *SMALL,
-    ]
+    places = ["--data.root", str(cohort), "--run", str(tmp_path / "run")]
+    call = ["train", "--config", str(tmp_path / "c.yaml"), *places, *SMALL]
     call[call.index("--training.steps") + 1] = "2"
     assert main(call) == 0
     (tmp_path / "run" / "history.csv").unlink()
-    assert (
-        main(["train", "--resume", "--run", str(tmp_path / "run")]) == 0
-    )  # nothing is left to do, and it knows its own
+    # Nothing is left to do, and it knows its own.
+    assert main(["train", "--resume", "--run", str(tmp_path / "run")]) == 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "message"),
     [
-        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], 2, "nowhere: holds no model"),
-        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "no:x:where"], 2, "no:x:where: holds no model"),
-        (["predict", "-i", "x", "-o", "o", "-m", "m", "--memory-gb", "1e300"], 2, "--memory-gb is 1e+300: expected"),
-        (["predict", "-i", "x", "-o", "o", "-m", "m", "--device", "tpu"], 2, "the device tpu is not available"),
-        (["predict", "-i", "x", "-o", "o", "-m", "m", "--overlap", "1"], 2, "overlap is 1.0: expected 0 to below 1"),
-        (
-            ["predict", "-i", "x", "-o", "o", "-m", "m", "--memory-gb", "0"],
-            2,
-            "--memory-gb is 0.0: expected more than 0",
-        ),
-        (["predict", "-i", "x", "-o", "o"], 2, "error: the following arguments are required: --model\n"),
-        (
-            ["predict", *["-i", "x", "-o", "o", "-m", "m", "--memory-gb", "a"]],
-            2,
-            "--memory-gb is a: expected a number or null\n",
-        ),
-        (["attention", "--init", "shut"], 2, "error: --init is shut: expected 'open' or 'paper'\n"),
-        (["train", "--data.patch", "[a,8]"], 2, "data.patch is ['a', 8]: expected a list of whole numbers or null\n"),
-        (["train", "--training.seed", "x"], 2, "error: training.seed is x: expected a whole number\n"),
-        (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], 2, "nowhere: not a folder"),
-        (["evaluate", "-p", ".", "-r", ".", "-o", "out", "--tolerance-mm", "-1"], 2, "--tolerance-mm is -1.0"),
-        (["train", "--training.seed", "-1"], 2, "training.seed is -1: expected 0 to"),
-        (["train", "--resume", "--run", "nowhere"], 2, "nowhere"),
+        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "nowhere"], "nowhere: holds no model"),
+        (["predict", "-i", "x.nii.gz", "-o", "out", "-m", "no:x:where"], "no:x:where: holds no model"),
+        ([*PREDICT, "--memory-gb", "1e300"], "--memory-gb is 1e+300: expected"),
+        ([*PREDICT, "--device", "tpu"], "the device tpu is not available"),
+        ([*PREDICT, "--overlap", "1"], "overlap is 1.0: expected 0 to below 1"),
+        ([*PREDICT, "--memory-gb", "0"], "--memory-gb is 0.0: expected more than 0"),
+        (["predict", "-i", "x", "-o", "o"], "error: the following arguments are required: --model\n"),
+        ([*PREDICT, "--memory-gb", "a"], "--memory-gb is a: expected a number or null\n"),
+        (["attention", "--init", "shut"], "error: --init is shut: expected 'open' or 'paper'\n"),
+        (["train", "--data.patch", "[a,8]"], "data.patch is ['a', 8]: expected a list of whole numbers or null\n"),
+        (["train", "--training.seed", "x"], "error: training.seed is x: expected a whole number\n"),
+        (["evaluate", "-p", "nowhere", "-r", ".", "-o", "out"], "nowhere: not a folder"),
+        (["evaluate", "-p", ".", "-r", ".", "-o", "out", "--tolerance-mm", "-1"], "--tolerance-mm is -1.0"),
+        (["train", "--training.seed", "-1"], "training.seed is -1: expected 0 to"),
+        (["train", "--resume", "--run", "nowhere"], "nowhere"),
         (
             ["fetch", "hippocampuss"],
-            2,
             "no public dataset is called 'hippocampuss': there is hippocampus, prostate, heart, brain-tumour",
         ),
-        (["train", "--data.dataset", "None such"], 2, "no dataset here"),
-        (["predict", "--atention-maps"], 2, "did you mean attention-maps?"),
-        (["inspect", "."], 2, "no dataset here: expected folders of images and labels"),
-        (["inspect", __file__], 2, "is a file: name the folder of the dataset"),
+        (["train", "--data.dataset", "None such"], "no dataset here"),
+        (["predict", "--atention-maps"], "did you mean attention-maps?"),
+        (["inspect", "."], "no dataset here: expected folders of images and labels"),
+        (["inspect", __file__], "is a file: name the folder of the dataset"),
     ],
 )
-def test_mistakes_are_one_clear_line(arguments, code, message, capsys, tmp_path, monkeypatch):
+def test_mistakes_are_one_clear_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ATTENTION_UNET_DATA", raising=False)
-    assert main(arguments) == code
+    assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
