@@ -73,17 +73,25 @@ class Clock:
         self.now += seconds
 
 
-def by_the_clock(cohort, run, monkeypatch, case_takes, larger=0.3, fold=0, locating=0.0, case_work=0.0, **training):
-    clock = Clock(monkeypatch, iter(case_takes), larger, locating, case_work)
-    train(dataclasses.replace(config(cohort, data={"fold": fold}), training=TrainingConfig(**training)), run)
-    rows = list(csv.DictReader((run / "history.csv").open()))
-    assert [int(row["cases"]) for row in rows] == clock.cases[-len(rows) :]
-    return [int(row["step"]) for row in rows], [60 * float(row["minutes"]) for row in rows], clock
+@pytest.fixture
+def by_the_clock(cohort, tmp_path, monkeypatch):
+    """Train by a clock. A case of a validation takes the same time each time, or the times of a list in turn."""
+
+    def trained(takes, larger=0.3, fold=0, locating=0.0, case_work=0.0, run="run", **training):
+        case_takes = iter(takes) if isinstance(takes, list) else itertools.repeat(takes)
+        clock = Clock(monkeypatch, case_takes, larger, locating, case_work)
+        chosen = dataclasses.replace(config(cohort, data={"fold": fold}), training=TrainingConfig(**training))
+        train(chosen, tmp_path / run)
+        rows = list(csv.DictReader((tmp_path / run / "history.csv").open()))
+        assert [int(row["cases"]) for row in rows] == clock.cases[-len(rows) :]
+        return [int(row["step"]) for row in rows], [60 * float(row["minutes"]) for row in rows], clock
+
+    return trained
 
 
-def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(cohort, tmp_path, monkeypatch):
+def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(by_the_clock):
     takes = [0.1 * 1.05**n for n in range(99)]  # each longer than the one before
-    steps, seconds, clock = by_the_clock(cohort, tmp_path / "run", monkeypatch, takes, minutes=0.2, validations=4)
+    steps, seconds, clock = by_the_clock(takes, minutes=0.2, validations=4)
     assert 11.6 < seconds[-1] <= 12.0 + 0.2
     assert clock.cases == [2, 2, 2, 2]
     assert set(clock.overlaps) == {0.25}
@@ -91,37 +99,24 @@ def test_a_budget_in_minutes_is_kept_the_last_validation_within_it(cohort, tmp_p
     assert steps[-1] == pytest.approx((12 - 0.5 - sum(takes[:8])) / 0.2, abs=2)
 
 
-def test_the_network_has_the_time_that_its_locator_leaves(cohort, tmp_path, monkeypatch):
-    steps, seconds, clock = by_the_clock(
-        cohort,
-        tmp_path / "run",
-        monkeypatch,
-        itertools.repeat(0.01),
-        locating=4.0,
-        minutes=0.2,
-        validations=2,
-        warmup=0.3,
-    )
+def test_the_network_has_the_time_that_its_locator_leaves(by_the_clock):
+    steps, seconds, clock = by_the_clock(0.01, locating=4.0, minutes=0.2, validations=2, warmup=0.3)
     assert seconds == pytest.approx([8.0, 12.0], abs=0.5)
     assert steps[0] == pytest.approx((8.0 - 4.0 - 0.5) / 0.2, abs=2)
     assert clock.rates[0] < clock.rates[-1]  # a warm-up of its own
 
 
-def test_the_learning_rate_rises_as_configured_and_falls_at_the_end(cohort, tmp_path, monkeypatch):
-    _, _, clock = by_the_clock(
-        cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.01), steps=40, validations=1, warmup=0.3
-    )
+def test_the_learning_rate_rises_as_configured_and_falls_at_the_end(by_the_clock):
+    _, _, clock = by_the_clock(0.01, steps=40, validations=1, warmup=0.3)
     rising = [step / 12 for step in range(1, 12)]
     assert clock.rates[1:12] == pytest.approx([0.002 * share for share in rising])
     assert clock.rates[12:36] == [0.002] * 24
     assert clock.rates[35:] == pytest.approx([0.002, 0.0016, 0.0012, 0.0008, 0.0004])
 
 
-def test_large_volumes_leave_most_of_the_time_to_train(cohort, tmp_path, monkeypatch, caplog):
+def test_large_volumes_leave_most_of_the_time_to_train(by_the_clock, caplog):
     """One case takes a thirtieth of the budget: one is enough to see progress, two are judged at the end."""
-    steps, seconds, clock = by_the_clock(
-        cohort, tmp_path / "run", monkeypatch, itertools.repeat(1.0), minutes=0.5, validations=10
-    )
+    steps, seconds, clock = by_the_clock(1.0, minutes=0.5, validations=10)
     assert clock.cases == [1, 1, 2]
     assert set(clock.overlaps) == {0.25}
     assert steps[-1] * 0.2 > 0.83 * 30
@@ -130,21 +125,17 @@ def test_large_volumes_leave_most_of_the_time_to_train(cohort, tmp_path, monkeyp
     assert "mean Dice is only 0.3000 after" in caplog.text
 
 
-def test_cases_that_would_take_too_long_wait_for_the_end(cohort, tmp_path, monkeypatch):
+def test_cases_that_would_take_too_long_wait_for_the_end(by_the_clock):
     """Their time is expected from that of a step, before the first of them is tried."""
-    steps, seconds, clock = by_the_clock(
-        cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), case_work=1e3, minutes=0.5, validations=10
-    )
+    steps, seconds, clock = by_the_clock(5.0, case_work=1e3, minutes=0.5, validations=10)
     assert clock.cases == [1]
     assert clock.overlaps == [0.0]
     assert 28 < seconds[-1] <= 30
     assert steps[-1] * 0.2 > 25
 
 
-def test_a_case_that_takes_longer_than_its_share_is_the_only_one(cohort, tmp_path, monkeypatch):
-    steps, seconds, clock = by_the_clock(
-        cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), minutes=0.5, validations=10
-    )
+def test_a_case_that_takes_longer_than_its_share_is_the_only_one(by_the_clock):
+    steps, seconds, clock = by_the_clock(5.0, minutes=0.5, validations=10)
     assert clock.cases == [1, 1]
     assert clock.overlaps == [0.25, 0.0]
     assert 28 < seconds[-1] <= 30
@@ -152,40 +143,35 @@ def test_a_case_that_takes_longer_than_its_share_is_the_only_one(cohort, tmp_pat
 
 
 @pytest.mark.parametrize(("larger", "overlap"), [(0.3, 0.25), (0.4, 0.5)])
-def test_the_overlap_for_predictions_is_chosen_and_stored(cohort, tmp_path, monkeypatch, larger, overlap):
-    by_the_clock(cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.01), larger, minutes=0.2, validations=2)
+def test_the_overlap_for_predictions_is_chosen_and_stored(by_the_clock, tmp_path, larger, overlap):
+    by_the_clock(0.01, larger, minutes=0.2, validations=2)
     assert load_model(tmp_path / "run").overlap == overlap
 
 
-def test_without_held_out_cases_late_ones_are_timed_and_choose_the_overlap(cohort, tmp_path, monkeypatch):
+def test_without_held_out_cases_late_ones_are_timed_and_choose_the_overlap(by_the_clock, tmp_path, monkeypatch):
     monkeypatch.setattr(splits, "LATE_FOLDS", 4)
     # There is no time to try in the last two: it is safe. In the last one the windows would not overlap at the end.
     for takes, larger, overlap in ((0.01, 0.4, 0.5), (0.01, 0.3, 0.25), (1.0, 0.3, 0.5), (1.3, 0.3, 0.5)):
-        with monkeypatch.context() as patched:
-            run = tmp_path / f"{takes} {larger}"
-            _, seconds, clock = by_the_clock(
-                cohort, run, patched, itertools.repeat(takes), larger, fold=-1, minutes=0.2, validations=1
-            )
+        run = f"{takes} {larger}"
+        _, seconds, clock = by_the_clock(takes, larger, fold=-1, run=run, minutes=0.2, validations=1)
         before, after = clock.trained_on
         assert before < after  # the late ones only after they were predicted
-        model = load_model(run)
+        model = load_model(tmp_path / run)
         assert model.overlap == overlap
         assert model.component_gains
         assert all(gain.cases for gain in model.component_gains.values())
         assert seconds[-1] == pytest.approx(12.0, abs=0.4)
 
 
-def test_a_budget_in_steps_validates_on_all_cases_and_says_what_it_takes(cohort, tmp_path, monkeypatch, caplog):
-    _, _, clock = by_the_clock(cohort, tmp_path / "run", monkeypatch, itertools.repeat(5.0), steps=10, validations=3)
+def test_a_budget_in_steps_validates_on_all_cases_and_says_what_it_takes(by_the_clock, caplog):
+    _, _, clock = by_the_clock(5.0, steps=10, validations=3)
     assert clock.cases == [2, 2, 2]
     assert set(clock.overlaps) == {0.25}
     assert "validations took 96 % of the time: lower training.validations, hold out fewer" in caplog.text
 
 
-def test_validations_leave_time_to_train(cohort, tmp_path, monkeypatch):
-    steps, seconds, clock = by_the_clock(
-        cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.05), minutes=0.2, validations=100
-    )
+def test_validations_leave_time_to_train(by_the_clock):
+    steps, seconds, clock = by_the_clock(0.05, minutes=0.2, validations=100)
     assert steps[0] > 0
     assert all(later > sooner for sooner, later in itertools.pairwise(steps))
     assert seconds[-1] == pytest.approx(12.0, abs=1.2)
@@ -193,25 +179,23 @@ def test_validations_leave_time_to_train(cohort, tmp_path, monkeypatch):
     assert clock.chosen
 
 
-def test_validations_missed_during_a_long_one_are_not_made_up_for_and_none_is_repeated(cohort, tmp_path, monkeypatch):
+def test_validations_missed_during_a_long_one_are_not_made_up_for_and_none_is_repeated(by_the_clock):
     takes = [0.8, *[0.0] * 99]
-    steps, seconds, clock = by_the_clock(cohort, tmp_path / "run", monkeypatch, takes, minutes=0.5, validations=10)
+    steps, seconds, clock = by_the_clock(takes, minutes=0.5, validations=10)
     assert clock.cases[0] == 1
     assert all(later > sooner for sooner, later in itertools.pairwise(steps))
     assert len(steps) == pytest.approx(6, abs=1)  # none while the first has used up their time
     assert seconds[-1] == pytest.approx(30.0, abs=0.5)
 
 
-def test_a_few_slow_steps_leave_no_last_validation_without_limit(cohort, tmp_path, monkeypatch):
-    steps, _, clock = by_the_clock(
-        cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.1), minutes=0.02, validations=1
-    )
+def test_a_few_slow_steps_leave_no_last_validation_without_limit(by_the_clock):
+    steps, _, clock = by_the_clock(0.1, minutes=0.02, validations=1)
     assert steps[-1] < fit_module.ESTIMATED_AT
     assert clock.cases == [1]
 
 
-def test_the_start_of_the_readers_does_not_count_as_speed(cohort, tmp_path, monkeypatch):
-    by_the_clock(cohort, tmp_path / "run", monkeypatch, itertools.repeat(0.0), steps=8, validations=2, batch=2)
+def test_the_start_of_the_readers_does_not_count_as_speed(by_the_clock, tmp_path):
+    by_the_clock(0.0, steps=8, validations=2, batch=2)
     with (tmp_path / "run" / "history.csv").open() as file:
         assert [float(row["patches_a_second"]) for row in csv.DictReader(file)] == pytest.approx([2 / 0.2] * 2)
 
@@ -232,7 +216,7 @@ def test_time_for_validations_by_several_processes(monkeypatch):
     assert training.budget.reserve == pytest.approx(budget_module.RESERVED * 2 * training.loop.case_seconds + overlap)
 
 
-def test_the_least_budget_buys_a_step(cohort, tmp_path, monkeypatch):
-    steps, _, _ = by_the_clock(cohort, tmp_path / "run", monkeypatch, [1.0] * 9, minutes=1e-9, validations=2)
+def test_the_least_budget_buys_a_step(by_the_clock, tmp_path):
+    steps, _, _ = by_the_clock([1.0] * 9, minutes=1e-9, validations=2)
     assert steps == [1]
     assert (tmp_path / "run" / "model.safetensors").is_file()
