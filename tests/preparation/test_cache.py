@@ -30,17 +30,26 @@ def case_of(folder, name="x", label=None):
     return Case(name, (paths[0],), paths[1])
 
 
+@pytest.fixture
+def case(tmp_path):
+    return case_of(tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+
+
 def test_classes_in_another_order_are_prepared_anew(tmp_path):
     regions = [("whole", (1, 2)), ("core", (2,))]
     folders = {CaseCache(tmp_path, PLAIN, Labels(dict(of), (2, 1)), 1).folder for of in (regions, regions[::-1])}
     assert len(folders) == 2
 
 
-def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatch):
+def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, cache, monkeypatch):
     label = np.zeros((6, 7, 8), dtype=np.uint8)
     label[2, 3, 4], label[5, 5, 5] = 1, 4
     case = case_of(tmp_path, label=label)
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     stored = []
     original = CaseCache._store
     monkeypatch.setattr(CaseCache, "_store", lambda self, c: (stored.append(c.id), original(self, c)))
@@ -58,12 +67,10 @@ def test_cases_are_prepared_once_and_again_when_they_change(tmp_path, monkeypatc
     assert len(cache.open([case])[0].locations) == 0
 
 
-def test_a_case_is_prepared_again_when_the_data_file_of_a_header_changes(tmp_path):
-    case = case_of(tmp_path)
+def test_a_case_is_prepared_again_when_the_data_file_of_a_header_changes(tmp_path, case, cache):
     header = tmp_path / "x.mhd"
     sitk.WriteImage(sitk.ReadImage(case.images[0]), header)
     case = dataclasses.replace(case, images=(header,))
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     cache.add([case], lambda: None)
     before = cache.open([case])[0].image
     data = tmp_path / "x.raw"
@@ -126,9 +133,7 @@ def test_a_cohort_is_prepared_on_patient_axes(cohort, tmp_path):
         assert nucleus[:, 2].mean() < ventricle[:, 2].mean()  # nuclei are below the ventricles in every patient
 
 
-def test_thousands_of_cases_hold_no_files_open(tmp_path):
-    case = case_of(tmp_path)
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+def test_thousands_of_cases_hold_no_files_open(case, cache):
     cache.add([case], lambda: None)
     file = next(cache.folder.iterdir())
     copies = [file.with_name(f"{i}.safetensors") for i in range(2000)]
@@ -145,9 +150,7 @@ def open_files():
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
-def test_a_file_that_changes_while_it_is_read_is_told_and_prepared_again(tmp_path, monkeypatch):
-    case = case_of(tmp_path)
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+def test_a_file_that_changes_while_it_is_read_is_told_and_prepared_again(tmp_path, case, cache, monkeypatch):
     read = cache_module.read_case
 
     def read_before_a_change(*arguments):
@@ -163,33 +166,29 @@ def test_a_file_that_changes_while_it_is_read_is_told_and_prepared_again(tmp_pat
     assert cache.open([case])[0].target.all()
 
 
-def test_a_case_that_is_gone_is_named(tmp_path):
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+def test_a_case_that_is_gone_is_named(case, cache):
     with pytest.raises(DataError, match="the preprocessed case x cannot be read"):
-        cache.facts([case_of(tmp_path)])
+        cache.facts([case])
 
 
-def test_another_number_of_channels_is_named(tmp_path):
-    CaseCache(tmp_path / "cache", PLAIN, LABELS, 1).add([case_of(tmp_path)], lambda: None)
+def test_another_number_of_channels_is_named(tmp_path, case, cache):
+    cache.add([case], lambda: None)
     with pytest.raises(DataError, match=r"x\.nii\.gz: has 1 channel, the dataset 2: must agree"):
-        CaseCache(tmp_path / "cache", PLAIN, LABELS, 2).add([case_of(tmp_path)], lambda: None)
+        CaseCache(tmp_path / "cache", PLAIN, LABELS, 2).add([case], lambda: None)
 
 
-def test_the_same_files_under_another_name_are_another_case(tmp_path):
-    case = case_of(tmp_path)
+def test_the_same_files_under_another_name_are_another_case(case, cache):
     other = Case("other", case.images, case.label)
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     cache.add([case, other], lambda: None)
     assert [fact.id for fact in cache.facts([case, other])] == ["x", "other"]
 
 
-def test_a_change_that_keeps_size_and_time_is_noticed(tmp_path):
+def test_a_change_that_keeps_size_and_time_is_noticed(tmp_path, cache):
     """As by cp -p, rsync -t or tar: the content changes, and the modification time is restored."""
     label = np.zeros((6, 7, 8), dtype=np.uint8)
     label[2, 3, 4], label[5, 5, 5] = 1, 4
     image = save_nifti(tmp_path / "x.nii", np.random.RandomState(0).normal(size=(6, 7, 8)).astype(np.float32))
     case = Case("x", (image,), save_nifti(tmp_path / "x_label.nii", label))
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     cache.add([case], lambda: None)
     before = case.label.stat()
     swapped = np.where(label == 1, 4, np.where(label == 4, 1, 0)).astype(np.uint8)
@@ -214,30 +213,26 @@ def test_classes_that_vanish_on_the_networks_grid_are_known(tmp_path):
         check_trainable([facts], [], ["a", "b"])
 
 
-def test_a_case_that_is_too_large_on_the_networks_grid_is_named(tmp_path, monkeypatch):
-    case = case_of(tmp_path)
+def test_a_case_that_is_too_large_on_the_networks_grid_is_named(case, cache, monkeypatch):
     monkeypatch.setattr(cache_module, "free_memory", lambda: 4 * 6 * 7 * 8 - 1)
     with pytest.raises(DataError, match=r"x\.nii\.gz: has 6 x 7 x 8 voxels of 1 x 1 x 1 mm, .* check its voxel size"):
-        CaseCache(tmp_path / "cache", PLAIN, LABELS, 1).add([case], lambda: None)
+        cache.add([case], lambda: None)
 
 
-def test_names_in_another_encoding(tmp_path):
+def test_names_in_another_encoding(tmp_path, cache):
     case = case_of(tmp_path, os.fsdecode(b"b\xff"))
-    cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
     cache.add([dataclasses.replace(case, id="b")], lambda: None)
     assert len(cache.open([dataclasses.replace(case, id="b")])) == 1
 
 
-def test_a_case_that_annotates_other_classes_is_prepared_anew(tmp_path):
-    case, cache = case_of(tmp_path), CaseCache(tmp_path / "cache", PLAIN, LABELS, 1)
+def test_a_case_that_annotates_other_classes_is_prepared_anew(case, cache):
     for unannotated, annotated in ((("b",), [True, False]), ((), [True, True])):
         changed = dataclasses.replace(case, unannotated=unannotated)
         cache.add([changed], lambda: None)
         assert cache.open([changed])[0].annotated_classes.tolist() == annotated
 
 
-def test_regions_are_added_to_a_cache_without_them(tmp_path):
-    case = case_of(tmp_path)
+def test_regions_are_added_to_a_cache_without_them(tmp_path, case):
     for with_regions in (False, True):
         cache = CaseCache(tmp_path / "cache", PLAIN, LABELS, 1, with_regions)
         cache.add([case], lambda: None)
