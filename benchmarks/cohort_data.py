@@ -56,7 +56,7 @@ class Cohort:
 def only_amygdala(case: Case, random: np.random.RandomState) -> Case:
     """Keep the smallest structure of a head."""
     image, label = case
-    return image, _relabelled(label, (np.asarray(label.dataobj) == 2).astype(np.uint8))
+    return image, nib.Nifti1Image((np.asarray(label.dataobj) == 2).astype(np.uint8), label.affine)
 
 
 def sides_apart(case: Case, random: np.random.RandomState) -> Case:
@@ -70,7 +70,7 @@ def sides_apart(case: Case, random: np.random.RandomState) -> Case:
         is_right = right > (right.min() + right.max()) / 2
         apart[tuple(where.T)] = 2 * structure - 1 + is_right
     apart[values == 8] = 15
-    return image, _relabelled(label, apart)
+    return image, nib.Nifti1Image(apart, label.affine)
 
 
 def resliced(case: Case, random: np.random.RandomState) -> Case:
@@ -85,11 +85,7 @@ def resliced(case: Case, random: np.random.RandomState) -> Case:
         for volume, order in zip(case, (1, 0), strict=True)
     )
     image = nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32), image.affine)
-    return image, _relabelled(label, np.asarray(label.dataobj, dtype=np.uint8))
-
-
-def _relabelled(label: nib.Nifti1Image, values: np.ndarray) -> nib.Nifti1Image:
-    return nib.Nifti1Image(values, label.affine)
+    return image, nib.Nifti1Image(np.asarray(label.dataobj, dtype=np.uint8), label.affine)
 
 
 HEADS = "OASIS_Subcortical"

@@ -16,7 +16,7 @@ import torch
 from gpu_rows import plan_of
 from matplotlib.figure import Figure
 from publish import REPOSITORY, parse, publish
-from rich.table import Table
+from rich.table import Column, Table
 
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
@@ -89,9 +89,7 @@ def main() -> None:
     parser.add_argument("--memory-gb", type=float, help="see attention-unet predict")
     options = parse(parser)
     memory = options.memory_gb and round(options.memory_gb * 2**30)
-    table = Table()
-    for heading in ("voxels", "s", "million voxels/s", "peak GiB"):
-        table.add_column(heading, justify="right")
+    table = Table(*(Column(heading, justify="right") for heading in ("voxels", "s", "million voxels/s", "peak GiB")))
     voxels, seconds, peaks = [], [], []
     for edge in options.edges:
         with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(1) as pool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from publish import REPOSITORY, parse, publish, table_of
-from rich.table import Table
+from rich.table import Column, Table
 
 from attention_unet.evaluation.compare import compare
 from attention_unet.evaluation.interval import interval_of_mean
@@ -57,9 +57,7 @@ def coverage(random: np.random.Generator, simulations: int) -> Table:
     def normal(size: int) -> Values:
         return random.normal(size=size)
 
-    table = Table()
-    for heading in ("cases drawn from", "interval", *map(str, SIZES)):
-        table.add_column(heading, justify="right" if heading.isdecimal() else "left")
+    table = Table("cases drawn from", "interval", *(Column(str(size), justify="right") for size in SIZES))
     for name, draw in {"Dice of our cases": of_ours, "normal": normal}.items():
         for way in ("Student's t", "percentile bootstrap"):
             cells = []
