@@ -17,50 +17,47 @@ from attention_unet.scans.volumes import read_labels, read_volume, write_like
 from tests.conftest import save_nifti
 
 
-def describe(root, **content):
-    (root / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+def described(root, **content):
+    """Write a description, and return its file."""
+    file = root / "dataset.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
 
 
 def test_channels(tmp_path):
-    describe(tmp_path, channel_names={"1": "ADC", "0": "T2"})
-    assert describe_channels(tmp_path / "dataset.json") == ("T2", "ADC")
-    describe(tmp_path, labels={"a": 1})
-    assert describe_channels(tmp_path / "dataset.json") == ()
-    describe(tmp_path, channel_names={"0": "MRI", "1": "MRI"})
+    assert describe_channels(described(tmp_path, channel_names={"1": "ADC", "0": "T2"})) == ("T2", "ADC")
+    assert describe_channels(described(tmp_path, labels={"a": 1})) == ()
     with pytest.raises(DataError, match="channels are called MRI, MRI: expected different names; rename them in"):
-        describe_channels(tmp_path / "dataset.json")
-    describe(tmp_path, modality=["T1"])
+        describe_channels(described(tmp_path, channel_names={"0": "MRI", "1": "MRI"}))
     with pytest.raises(DataError, match=r"channels are \['T1'\]: expected an object"):
-        describe_channels(tmp_path / "dataset.json")
+        describe_channels(described(tmp_path, modality=["T1"]))
 
 
 def test_nnunet_regions_overlap(tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": [2]}
-    describe(tmp_path, labels=labels, regions_class_order=[1, 2])
-    described = describe_labels(tmp_path / "dataset.json")
-    assert described.overlapping
-    assert described.painted == (1, 2)
-    describe(tmp_path, labels=labels)
+    found = describe_labels(described(tmp_path, labels=labels, regions_class_order=[1, 2]))
+    assert found.overlapping
+    assert found.painted == (1, 2)
     with pytest.raises(DataError, match="expected regions_class_order"):
-        describe_labels(tmp_path / "dataset.json")
+        describe_labels(described(tmp_path, labels=labels))
 
 
 def test_an_integer_listed_twice_counts_once(tmp_path):
-    describe(tmp_path, labels={"background": 0, "a": [1, 1, 2]})
-    assert describe_labels(tmp_path / "dataset.json").integers == {"a": (1, 2)}
+    found = describe_labels(described(tmp_path, labels={"background": 0, "a": [1, 1, 2]}))
+    assert found.integers == {"a": (1, 2)}
 
 
 def test_an_order_of_regions_is_for_regions_only(tmp_path):
     """nnU-Net leaves it out where each class has one integer."""
-    describe(tmp_path, labels={"background": 0, "a": 1, "b": 2}, regions_class_order=[2, 1])
-    assert describe_labels(tmp_path / "dataset.json").painted == (1, 2)
+    file = described(tmp_path, labels={"background": 0, "a": 1, "b": 2}, regions_class_order=[2, 1])
+    assert describe_labels(file).painted == (1, 2)
 
 
 @pytest.mark.parametrize("order", [[0, 2], [2, 1], [2, 2], [1, 3]])
 def test_an_order_that_paints_a_class_as_another_is_refused(tmp_path, order):
-    describe(tmp_path, labels={"background": 0, "whole": [1, 2], "core": [2]}, regions_class_order=order)
+    file = described(tmp_path, labels={"background": 0, "whole": [1, 2], "core": [2]}, regions_class_order=order)
     with pytest.raises(DataError, match="expected one of the integers of this class, another for each class"):
-        describe_labels(tmp_path / "dataset.json")
+        describe_labels(file)
 
 
 @pytest.mark.parametrize(
@@ -84,34 +81,30 @@ def test_an_order_that_paints_a_class_as_another_is_refused(tmp_path, order):
     ],
 )
 def test_wrong_labels(tmp_path, content, message):
-    describe(tmp_path, **content)
     with pytest.raises(DataError, match=message):
-        describe_labels(tmp_path / "dataset.json")
+        describe_labels(described(tmp_path, **content))
 
 
 @pytest.mark.parametrize(
     "labels", [{"background": 0, "a": 1, "ignore": 2}, {"0": "background", "1": "a", "2": "ignore"}]
 )
 def test_a_label_to_ignore_is_no_class(tmp_path, labels):
-    describe(tmp_path, labels=labels)
-    described = describe_labels(tmp_path / "dataset.json")
-    assert described == Labels({"a": (1,)}, (1,))
-    assert described.ignore == 2
-    assert Labels.from_json(json.loads(json.dumps(described.to_json()))).ignore == 2
-    assert described.unknown(np.array([0, 1, 2, 3])) == [3]
+    found = describe_labels(described(tmp_path, labels=labels))
+    assert found == Labels({"a": (1,)}, (1,))
+    assert found.ignore == 2
+    assert Labels.from_json(json.loads(json.dumps(found.to_json()))).ignore == 2
+    assert found.unknown(np.array([0, 1, 2, 3])) == [3]
 
 
 def test_a_label_to_ignore_beside_regions(tmp_path):
     labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
-    describe(tmp_path, labels=labels, regions_class_order=[1, 2])
-    described = describe_labels(tmp_path / "dataset.json")
-    assert (described.names, described.painted, described.ignore) == (("whole", "core"), (1, 2), 3)
+    found = describe_labels(described(tmp_path, labels=labels, regions_class_order=[1, 2]))
+    assert (found.names, found.painted, found.ignore) == (("whole", "core"), (1, 2), 3)
 
 
 def test_classes_that_a_case_does_not_annotate(tmp_path):
-    file = tmp_path / "dataset.json"
-    assert describe_unannotated(file, ["a", "b"]) == {}
-    describe(tmp_path, annotated={"one": ["b"], "two": ["a", "b"], "three": []})
+    assert describe_unannotated(tmp_path / "dataset.json", ["a", "b"]) == {}
+    file = described(tmp_path, annotated={"one": ["b"], "two": ["a", "b"], "three": []})
     assert describe_unannotated(file, ["a", "b"]) == {"one": ("a",), "two": (), "three": ("a", "b")}
 
 
@@ -125,9 +118,8 @@ def test_classes_that_a_case_does_not_annotate(tmp_path):
     ],
 )
 def test_wrong_lists_of_annotated_classes(tmp_path, annotated, message):
-    describe(tmp_path, annotated=annotated)
     with pytest.raises(DataError, match=message):
-        describe_unannotated(tmp_path / "dataset.json", ["a", "b"])
+        describe_unannotated(described(tmp_path, annotated=annotated), ["a", "b"])
 
 
 def test_scans_in_place_of_label_maps(tmp_path):
