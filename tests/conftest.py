@@ -3,6 +3,7 @@ import itertools
 import os
 import shlex
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -127,6 +128,15 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) 
     image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
     nib.save(image, path)
     return path
+
+
+def wait_until(condition, process=None, seconds=60):
+    """Wait until a condition is true; the process, if one is given, must run until then."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process is None or process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def positions_mm(grid, affine):

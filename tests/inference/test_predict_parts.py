@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from attention_unet.inference import record as record_module
 from attention_unet.inference.predict_folder import predict_folder
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
+from tests.conftest import wait_until
 from tests.inference.build import contents, facts, model_of, scan
 
 PARTS = [Part(number, 3) for number in (1, 2, 3)]
@@ -221,9 +221,7 @@ def test_parts_at_once_of_which_one_is_killed(tmp_path):
 
     processes = [start(number) for number in (1, 2, 3, 4)]
     own = {f"s{number}" for number in range(40) if Part(2, 4).has(f"s{number}")}
-    while not own & set(read_record(tmp_path / "parts").get("cases", {})):
-        assert processes[1].poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: own & set(read_record(tmp_path / "parts").get("cases", {})), processes[1], 240)
     os.kill(processes[1].pid, signal.SIGKILL)
     assert [process.wait() for process in processes] == [0, -signal.SIGKILL, 0, 0]
     assert read_record(tmp_path / "parts")["finished_parts"] == [1, 3, 4]

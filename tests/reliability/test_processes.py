@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, wait_until
 from tests.reliability.build import SMALL
 from tests.reliability.figures import tell
 from tests.training.build import same, weights
@@ -53,9 +53,7 @@ def test_two_processes_that_are_stopped_go_on_to_the_numbers_of_two_and_of_one(g
     finished(train(good_dataset, tmp_path / "unbroken", "--training.devices=2"))
     often = ["--training.devices=2", "--training.checkpoint_minutes=1e-6"]
     process, run = train(good_dataset, tmp_path / "run", *often), tmp_path / "run"
-    while not (run / "last.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_until((run / "last.pt").exists, process, 240)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 143, told
@@ -85,9 +83,7 @@ def test_no_process_leaves_while_the_first_saves(good_dataset, tmp_path):
     run = tmp_path / "run"
     with (tmp_path / "said").open("w") as said:
         process = subprocess.Popen([*words, f"--run={run}"], env=ENVIRONMENT, stdout=said, stderr=said)
-        while "patches of" not in (tmp_path / "said").read_text():
-            assert process.poll() is None
-            time.sleep(0.1)
+        wait_until(lambda: "patches of" in (tmp_path / "said").read_text(), process, 240)
         time.sleep(3)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 143, (tmp_path / "said").read_text()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from tests.conftest import REPOSITORY, save_nifti
+from tests.conftest import REPOSITORY, save_nifti, wait_until
 from tests.inference.build import files
 from tests.reliability.build import AFFINE, SMALL, image_of
 
@@ -85,10 +85,7 @@ def test_a_terminal_that_closes_while_a_training_tells_of_itself(dataset, tmp_pa
     )
     os.close(end)
     try:
-        began = time.monotonic()
-        while not (tmp_path / "run" / "train.log").exists():
-            assert time.monotonic() - began < 60
-            time.sleep(0.05)
+        wait_until((tmp_path / "run" / "train.log").exists)
         time.sleep(0.5)
         os.close(terminal)
         process.send_signal(signal.SIGHUP)

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from attention_unet.training import train as module
 from attention_unet.training.faults import ProcessDied, reporting_faults
 from attention_unet.training.learner import Diverged, Learner
 from attention_unet.training.train import train
+from tests.conftest import wait_until
 from tests.training.build import command, config, same, weights
 
 
@@ -137,7 +137,7 @@ def test_two_trainings_in_one_folder(cohort, tmp_path, monkeypatch):
     arguments = command(cohort, tmp_path / "run", "--training.steps", "100000")
     first = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
     try:
-        wait_for(tmp_path / "run" / "train.log")
+        wait_until((tmp_path / "run" / "train.log").exists)
         monkeypatch.setattr(lock, "PATIENCE", 0.2)
         with pytest.raises(ConfigError, match="another process is writing here"):
             train(config(cohort), tmp_path / "run", resume=True)
@@ -146,13 +146,6 @@ def test_two_trainings_in_one_folder(cohort, tmp_path, monkeypatch):
     finally:
         first.kill()
         first.wait()
-
-
-def wait_for(path, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
