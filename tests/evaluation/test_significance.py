@@ -16,15 +16,17 @@ from attention_unet.evaluation.significance import gain_of_trainings
 from tests.evaluation.build import compare, levels, rows
 
 
+def grouped(values, field, size):
+    """Return rows of which each ``size`` in turn share the value of a field."""
+    return [replace(row, **{field: str(i // size)}) for i, row in enumerate(rows(values))]
+
+
 def test_persons_are_the_units_not_their_cases():
     base = levels()
     of_head = np.repeat(np.random.RandomState(3).normal(0.001, 0.004, 21), 2)
 
-    def paired(values):
-        return [replace(row, subject=f"head{i // 2}") for i, row in enumerate(rows(values))]
-
     (single,) = compare({"A": rows(base), "B": rows(base + of_head)}, "dice")
-    (found,) = compare({"A": paired(base), "B": paired(base + of_head)}, "dice")
+    (found,) = compare({"A": grouped(base, "subject", 2), "B": grouped(base + of_head, "subject", 2)}, "dice")
     low, high = found.test.ci95
     half = t.ppf(0.975, 20) * of_head[::2].std(ddof=1) / np.sqrt(21)
     assert (low, high) == pytest.approx((of_head.mean() - half, of_head.mean() + half))
@@ -53,32 +55,22 @@ def test_several_trainings_of_each():
 
 def test_the_same_gain_in_all_folds_is_no_sample():
     base = levels(n=4)
-
-    def folds(values):
-        return [replace(row, fold=str(i // 2)) for i, row in enumerate(rows(values))]
-
-    (found,) = compare({"A": folds(base), "B": folds(base + 2**-7)}, "dice")
+    (found,) = compare({"A": grouped(base, "fold", 2), "B": grouped(base + 2**-7, "fold", 2)}, "dice")
     assert found.test.p == 1
     assert not found.significant
 
 
 def test_the_folds_of_a_cross_validation_are_the_units():
     base, gains = levels(n=40), np.array([0.004, 0.006, 0.005, 0.003, 0.007])
-
-    def folds(values):
-        return [replace(row, fold=str(i // 8)) for i, row in enumerate(rows(values))]
-
-    (found,) = compare({"A": folds(base), "B": folds(base + np.repeat(gains, 8))}, "dice")
+    ours, theirs = grouped(base, "fold", 8), grouped(base + np.repeat(gains, 8), "fold", 8)
+    (found,) = compare({"A": ours, "B": theirs}, "dice")
     half = t.ppf(0.975, 4) * gains.std(ddof=1) / np.sqrt(5)
     assert (found.test.trainings, found.test.gain) == (5, pytest.approx(0.005))
     assert found.test.ci95 == pytest.approx((0.005 - half, 0.005 + half))
     assert found.test.p == pytest.approx(ttest_1samp(gains, 0).pvalue)
-    twice = compare_models({"A": [folds(base)] * 2, "B": [folds(base + np.repeat(gains, 8))] * 2}, "dice")[0]
-    assert (twice.test.trainings, twice.test.ci95, twice.test.p) == (
-        10,
-        pytest.approx(found.test.ci95),
-        pytest.approx(found.test.p),
-    )
+    twice = compare_models({"A": [ours] * 2, "B": [theirs] * 2}, "dice")[0]
+    expected = (10, pytest.approx(found.test.ci95), pytest.approx(found.test.p))
+    assert (twice.test.trainings, twice.test.ci95, twice.test.p) == expected
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -128,7 +120,7 @@ def test_persons_are_the_units_also_of_several_trainings():
 
         def run(gain, rng=rng):
             values = levels(n=40) + gain + rng.normal(0, 0.002, 40)
-            return [replace(row, subject=f"p{i // 4}") for i, row in enumerate(rows(values))]
+            return grouped(values, "subject", 4)
 
         (found,) = compare_models({"A": [run(0) for _ in range(3)], "B": [run(together) for _ in range(3)]}, "dice")
         wrong += found.significant
@@ -138,19 +130,15 @@ def test_persons_are_the_units_also_of_several_trainings():
 def test_subjects_count_whichever_model_names_them():
     base = levels(n=12)
     gain = np.repeat([0.01, 0.012, -0.002], 4)
-
-    def named(values):
-        return [replace(row, subject=f"p{i // 4}") for i, row in enumerate(rows(values))]
-
-    both = compare({"A": named(base), "B": named(base + gain)}, "dice")
-    assert compare({"A": named(base), "B": rows(base + gain)}, "dice") == both
-    assert compare({"A": rows(base), "B": named(base + gain)}, "dice") == both
+    ours, theirs = grouped(base, "subject", 4), grouped(base + gain, "subject", 4)
+    both = compare({"A": ours, "B": theirs}, "dice")
+    assert compare({"A": ours, "B": rows(base + gain)}, "dice") == both
+    assert compare({"A": rows(base), "B": theirs}, "dice") == both
 
 
 def test_runs_of_different_folds_are_not_paired_by_fold(caplog):
     base = levels(n=40)
-    folds = [replace(row, fold=str(i // 8)) for i, row in enumerate(rows(base))]
-    (found,) = compare({"A": folds, "B": rows(base + 0.01)}, "dice")
+    (found,) = compare({"A": grouped(base, "fold", 8), "B": rows(base + 0.01)}, "dice")
     assert found.test.trainings == 1
     assert "the runs have different folds: each counts as one training" in caplog.text
 
