@@ -112,17 +112,10 @@ def test_a_configuration_filled_from_its_plan_gives_the_same_plan_on_any_machine
 
 
 def test_voxel_sizes_of_single_precision_give_the_network_of_the_rounded_ones():
-    plans = [
-        make_plan(Config(), dataset(), cohort_of((160, 160, 60), (1.0, 1.0, mm)), LAPTOP)
-        for mm in (1.9999999, 2.0, 2.0000001)
-    ]
+    cohorts = [cohort_of((160, 160, 60), (1.0, 1.0, mm)) for mm in (1.9999999, 2.0, 2.0000001)]
+    plans = [make_plan(Config(), dataset(), each, LAPTOP) for each in cohorts]
     assert plans[0] == plans[1] == plans[2]
-    assert (
-        make_plan(
-            fill_from_plan(Config(), plans[0]), dataset(), cohort_of((160, 160, 60), (1.0, 1.0, 1.9999999)), LAPTOP
-        )
-        == plans[0]
-    )
+    assert make_plan(fill_from_plan(Config(), plans[0]), dataset(), cohorts[0], LAPTOP) == plans[0]
 
 
 def test_with_a_model_to_start_from_scans_get_the_grid_of_that_model():
