@@ -16,18 +16,11 @@ def test_equals_the_equation(scale):
     )
 
 
-def test_the_width_divides():
+@pytest.mark.parametrize("width", [2.0, 3.0])
+def test_the_width_divides(width):
     """Copied code has exp(-(z^2 / 2 * c)), which multiplies by the width it should divide by the square of."""
     means = torch.tensor([-1.0, 1.0], dtype=torch.float64)  # one standard deviation from their mean
-    weights = GaussianContextTransformer(Place(3, 4, 4))(means.reshape(1, 2, 1, 1).expand(1, 2, 4, 4)).weights
-    torch.testing.assert_close(
-        weights.flatten(), torch.full((2,), -1 / 8, dtype=torch.float64).exp(), atol=1e-5, rtol=0
-    )
-
-
-def test_the_width_is_squared():
-    x = torch.tensor([-1.0, 1.0], dtype=torch.float64).reshape(1, 2, 1, 1).expand(1, 2, 4, 4)
-    weights = GaussianContextTransformer(Place(2, 2, 2), width=3.0)(x).weights
-    torch.testing.assert_close(
-        weights.flatten(), torch.full((2,), -1 / 18, dtype=torch.float64).exp(), atol=1e-5, rtol=0
-    )
+    attention = GaussianContextTransformer(Place(2, 2, 2), width=width)
+    weights = attention(means.reshape(1, 2, 1, 1).expand(1, 2, 4, 4)).weights
+    expected = torch.full((2,), -1 / (2 * width**2), dtype=torch.float64).exp()
+    torch.testing.assert_close(weights.flatten(), expected, atol=1e-5, rtol=0)
