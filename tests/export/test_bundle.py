@@ -16,15 +16,15 @@ from attention_unet.inference.model_file import load_model
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.orientation import Stack
 from tests.conftest import save_nifti
-from tests.export.build import OVERLAPPING, made
+from tests.export.build import OVERLAPPING, around_zero, made, with_a_gap
 
 CHANGES = {
     "as it is": lambda image: image,
     "other axes": lambda image: image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]])),
     "a border of zeros": lambda image: nib.Nifti1Image(np.pad(image.get_fdata(), 4), image.affine),
     "a border of zeros around negative values": lambda image: below_zero(image),
-    "a border of zeros around a mean of zero": lambda image: around_zero(image),
-    "not a number": lambda image: with_nan(image),
+    "a border of zeros around a mean of zero": around_zero,
+    "not a number": lambda image: with_a_gap(image, (3, 4, 5)),
     "another scale": lambda image: nib.Nifti1Image(37 * image.get_fdata(), image.affine),
 }
 
@@ -33,18 +33,6 @@ def below_zero(image):
     """Return a padded image with a value below the background, as splines leave it."""
     values = np.pad(image.get_fdata(), 10)
     values[20, 20, 20] = -1
-    return nib.Nifti1Image(values, image.affine)
-
-
-def around_zero(image):
-    """Return a padded image whose own voxels have a mean of 0."""
-    values = image.get_fdata()
-    return nib.Nifti1Image(np.pad((values - values.mean()) / values.std() + 1e-6, 6), image.affine)
-
-
-def with_nan(image):
-    values = image.get_fdata().copy()  # the image keeps its own
-    values[3, 4, 5] = np.nan
     return nib.Nifti1Image(values, image.affine)
 
 

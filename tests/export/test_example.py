@@ -14,6 +14,7 @@ from scipy import ndimage
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.settings import Settings
 from tests.conftest import REPOSITORY
+from tests.export.build import around_zero, with_a_gap
 
 onnx = pytest.importorskip("onnx")
 
@@ -54,19 +55,6 @@ def padded(scan):
     noise = np.random.RandomState(0).uniform(1, 20, size=[n + 30 for n in scan.shape]).astype(np.float32)
     noise[15:-15, 15:-15, 15:-15] = scan.get_fdata()
     return nib.Nifti1Image(noise, scan.affine)
-
-
-def with_a_gap(scan):
-    """Return a scan with a voxel that is not a number."""
-    values = scan.get_fdata(dtype=np.float32)
-    values[1, 1, 1] = np.nan
-    return nib.Nifti1Image(values, scan.affine)
-
-
-def around_zero(scan):
-    """Return a scan whose own voxels have a mean of 0, with 0 around it."""
-    values = scan.get_fdata(dtype=np.float32)
-    return nib.Nifti1Image(np.pad((values - values.mean()) / values.std() + 1e-6, 6).astype(np.float32), scan.affine)
 
 
 def with_a_spike(scan):
