@@ -1,3 +1,4 @@
+import csv
 import gc
 import itertools
 import os
@@ -128,6 +129,11 @@ def save_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) 
     image = nib.Nifti1Image(array, np.eye(4) if affine is None else affine)
     nib.save(image, path)
     return path
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as rows:
+        return list(csv.DictReader(rows))
 
 
 def wait_until(condition, process=None, seconds=60):

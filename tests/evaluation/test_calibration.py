@@ -1,6 +1,5 @@
 """Calibration of probabilities, with truth drawn from the same or from other probabilities."""
 
-import csv
 import re
 
 import nibabel as nib
@@ -11,7 +10,7 @@ from attention_unet.cli import main
 from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.calibration import BINS, Reliability, count_by_bin, measure_reliability
 from attention_unet.scans.labels import Labels
-from tests.conftest import oblique_affine, save_nifti
+from tests.conftest import oblique_affine, read_csv, save_nifti
 
 LABELS = Labels({"a": (1,), "b": (4,)}, (1, 4))
 AFFINE = oblique_affine((2.0, 1.0, 4.0))
@@ -122,8 +121,7 @@ def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):
     assert main(call) == 0
     err = capsys.readouterr().err
     assert re.search(r"error of 2 cases \(in brackets: .* at least 7%\): a 0\.0\d+ \(0\.0\d+\), b", err)
-    with (tmp_path / "out" / "calibration.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(tmp_path / "out" / "calibration.csv")
     assert [row["class"] for row in rows] == ["a"] * BINS + ["b"] * BINS
     assert all(float(row["from"]) <= float(row["probability"]) <= float(row["to"]) for row in rows)
     save_nifti(tmp_path / "p" / "probabilities" / "x1.nii.gz", np.zeros((*GRID, 2), dtype=np.float32), AFFINE)

@@ -1,6 +1,5 @@
 """The command that compares evaluations, from their folders to a table and a picture."""
 
-import csv
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.evaluation.comparison_plot import draw_gains
 from attention_unet.evaluation.rows import metrics_to_csv
-from tests.conftest import save_nifti
+from tests.conftest import read_csv, save_nifti
 from tests.evaluation.build import compare, levels, noise, rows
 
 
@@ -23,8 +22,7 @@ def test_from_folders_to_sentences_table_and_picture(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out.startswith("two is better than one in dice on a by 0.0038, 95% interval 0.00")
     assert "1 case not in all: left out: case41" in captured.err
-    with (tmp_path / "out" / "comparison.csv").open() as file:
-        (row,) = csv.DictReader(file)
+    (row,) = read_csv(tmp_path / "out" / "comparison.csv")
     assert (row["model"], row["baseline"], row["class"], row["metric"], row["n"]) == ("two", "one", "a", "dice", "41")
     assert float(row["low"]) < float(row["gain"]) < float(row["high"])
     assert int(row["better"]) + int(row["worse"]) == 41

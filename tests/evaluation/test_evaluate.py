@@ -1,4 +1,3 @@
-import csv
 import json
 import re
 from dataclasses import replace
@@ -23,7 +22,7 @@ from attention_unet.evaluation.summary_table import print_table
 from attention_unet.pictures.mosaic import draw_mosaic
 from attention_unet.scans.labels import FOREGROUND, Labels
 from attention_unet.scans.volume_files import volumes_by_case
-from tests.conftest import save_nifti
+from tests.conftest import read_csv, save_nifti
 from tests.evaluation.build import AFFINE, label_map, metrics, same_masks
 
 LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
@@ -38,8 +37,7 @@ def evaluate(folder, cases):
 
 
 def rows_of(folder):
-    with (folder / "out" / "metrics.csv").open() as file:
-        return list(csv.DictReader(file))
+    return read_csv(folder / "out" / "metrics.csv")
 
 
 def test_table_and_summary(tmp_path):

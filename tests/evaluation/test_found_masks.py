@@ -1,6 +1,5 @@
 """Masks of a folder, and of a BIDS dataset."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from attention_unet.evaluation.found_masks import find_images, find_labels, find
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
 from attention_unet.scans.labels import Labels
-from tests.conftest import save_nifti
+from tests.conftest import read_csv, save_nifti
 from tests.evaluation.build import AFFINE, label_map
 from tests.inference.build import model_of
 from tests.scans.dicom_files import slice_of, write_slices
@@ -95,7 +94,7 @@ def test_masks_of_a_bids_dataset_are_those_of_a_folder(bids, tmp_path):
     assert failed == {}
     (tmp_path / "p" / "run.json").write_bytes((masks / "sub-02" / "anat" / "run.json").read_bytes())
     plain, _ = evaluate_folder(tmp_path / "p", tmp_path / "r", tmp_path / "of-folder")
-    rows, expected = ([*csv.DictReader((tmp_path / of / "metrics.csv").open())] for of in ("of-bids", "of-folder"))
+    rows, expected = (read_csv(tmp_path / of / "metrics.csv") for of in ("of-bids", "of-folder"))
     assert {row["class"] for row in rows} >= {"bright", "dark"}  # of the model
     assert {row["case"]: row["subject"] for row in rows} == {
         "sub-01_ses-a": "sub-01",
@@ -125,7 +124,7 @@ def test_warnings_and_tables_of_a_bids_dataset(bids, tmp_path, capsys):
         path.unlink()
     (manual / "dseg.tsv").write_text("index\tname\n3\tleft\n9\tright\n")
     assert main([*call[:-1], str(tmp_path / "named")]) == 0
-    rows = csv.DictReader((tmp_path / "named" / "metrics.csv").open())
+    rows = read_csv(tmp_path / "named" / "metrics.csv")
     assert {"left", "right"} < {row["class"] for row in rows}
 
 

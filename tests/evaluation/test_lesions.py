@@ -1,6 +1,5 @@
 """Lesions, counted by a flood fill in pure Python."""
 
-import csv
 import itertools
 import math
 
@@ -10,7 +9,7 @@ import pytest
 from attention_unet.cli import main
 from attention_unet.evaluation.lesions import Lesions, count_lesions
 from attention_unet.scans.labels import Labels
-from tests.conftest import save_nifti
+from tests.conftest import read_csv, save_nifti
 
 LABELS = Labels({"lesion": (1,), "node": (2, 3)}, (1, 2))
 STEPS = [step for step in itertools.product((-1, 0, 1), repeat=3) if any(step)]
@@ -73,8 +72,7 @@ def test_the_table(tmp_path, capsys, option):
     call = ["evaluate", f"-p={tmp_path / 'masks'}", f"-r={tmp_path / 'labels'}", f"-o={tmp_path / 'out'}"]
     assert main([*call, "--components"]) == 0
     assert "1, components of all cases: 1 of 4 found, 1 of 3 predicted ones true, F1 0.286" in capsys.readouterr().err
-    with (tmp_path / "out" / "components.csv").open() as file:
-        a, b = csv.DictReader(file)
+    a, b = read_csv(tmp_path / "out" / "components.csv")
     counts = [a[name] for name in ("reference", "found", "predicted", "true", "sensitivity")]
     assert counts == ["2", "1", "3", "1", "0.5"]
     assert [b[name] for name in ("case", "found", "predicted", "precision", "f1")] == ["b", "0", "0", "nan", "0"]

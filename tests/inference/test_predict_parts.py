@@ -1,6 +1,5 @@
 """Several processes predict the parts of a folder into one folder."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from attention_unet.inference import record as record_module
 from attention_unet.inference.predict_folder import predict_folder
 from attention_unet.inference.predict_tree import predict_tree
 from attention_unet.inference.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import read_csv, wait_until
 from tests.inference.build import contents, facts, model_of, scan
 
 PARTS = [Part(number, 3) for number in (1, 2, 3)]
@@ -179,7 +178,7 @@ def test_a_tree_in_parts_has_one_table(tmp_path):
     for part in PARTS:
         assert not (tmp_path / "out" / "volumes.csv").exists()
         assert predict_tree([model_of()], tmp_path / "study", tmp_path / "out", part=part) == {}
-    rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").open()))
+    rows = read_csv(tmp_path / "out" / "volumes.csv")
     assert {row["case"] for row in rows} == {f"{folder}/t{number}" for folder in "abc" for number in range(4)}
 
 

@@ -1,6 +1,5 @@
 """What is measured of predicted structures, counted by hand."""
 
-import csv
 import json
 
 import numpy as np
@@ -13,6 +12,7 @@ from attention_unet.inference.structures import describe_structures
 from attention_unet.scans.label_table import COLOURS
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import volume_of_array
+from tests.conftest import read_csv
 from tests.inference.build import model_of, scan
 
 SCAN = volume_of_array(np.arange(60, dtype=np.float32).reshape(5, 4, 3), np.diag([10.0, 10.0, 5.0, 1.0]))
@@ -63,8 +63,7 @@ def test_a_missing_first_channel_has_no_signal():
 
 
 def rows(folder):
-    with (folder / "volumes.csv").open(newline="") as file:
-        return [(row["case"], row["class"], row["volume_ml"]) for row in csv.DictReader(file)]
+    return [(row["case"], row["class"], row["volume_ml"]) for row in read_csv(folder / "volumes.csv")]
 
 
 def test_the_table_of_a_folder_and_of_a_tree(tmp_path):
@@ -87,8 +86,7 @@ def test_names_of_bids_have_participant_and_session_beside_them(tmp_path):
     for name in ("sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz", "sub-02/sub-02_T1w.nii.gz", "sub-03.nii.gz"):
         scan(tmp_path / "in", np.eye(4), name)
     predict_tree([model_of()], tmp_path / "in", tmp_path / "out")
-    with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
-        found = {(row["participant_id"], row["session_id"]) for row in csv.DictReader(file)}
+    found = {(row["participant_id"], row["session_id"]) for row in read_csv(tmp_path / "out" / "volumes.csv")}
     assert found == {("sub-01", "ses-a"), ("sub-02", ""), ("", "")}
 
 

@@ -1,6 +1,5 @@
 """The report in a real browser."""
 
-import csv
 import json
 
 import numpy as np
@@ -10,6 +9,7 @@ from playwright.sync_api import expect
 from attention_unet.evaluation.structure_attention import mean_attention, read_attention
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.report.report import write_report
+from tests.conftest import read_csv
 from tests.explanation.build import checks
 from tests.report.browse import open_page
 from tests.report.build import HOSTILE, STORED, build_evaluation
@@ -33,8 +33,8 @@ def test_worst_cases_come_first_and_columns_sort(opened):
 
 
 def test_figures_are_those_of_the_evaluation(opened, report):
-    with (report.parent / "e" / "metrics.csv").open() as file:
-        rows = {(row["case"], row["class"]): float(row["dice"]) for row in csv.DictReader(file)}
+    found = read_csv(report.parent / "e" / "metrics.csv")
+    rows = {(row["case"], row["class"]): float(row["dice"]) for row in found}
     cells = opened.locator("#case-table tbody tr", has_text="plain").locator("td").all_inner_texts()
     of_classes = [rows["plain", "block"], rows["plain", "<b>bold</b>"]]
     expected = [np.mean(of_classes), *of_classes, rows["plain", "(foreground)"]]

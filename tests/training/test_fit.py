@@ -1,6 +1,5 @@
 """Budgets in minutes, tested with a clock that only the training moves."""
 
-import csv
 import dataclasses
 import itertools
 from unittest import mock
@@ -18,6 +17,7 @@ from attention_unet.training import train as module
 from attention_unet.training.learner import Learner, Step
 from attention_unet.training.train import train
 from attention_unet.training.validation import Validation
+from tests.conftest import read_csv
 from tests.training.build import config
 
 
@@ -82,7 +82,7 @@ def by_the_clock(cohort, tmp_path, monkeypatch):
         clock = Clock(monkeypatch, case_takes, larger, locating, case_work)
         chosen = dataclasses.replace(config(cohort, data={"fold": fold}), training=TrainingConfig(**training))
         train(chosen, tmp_path / run)
-        rows = list(csv.DictReader((tmp_path / run / "history.csv").open()))
+        rows = read_csv(tmp_path / run / "history.csv")
         assert [int(row["cases"]) for row in rows] == clock.cases[-len(rows) :]
         return [int(row["step"]) for row in rows], [60 * float(row["minutes"]) for row in rows], clock
 
@@ -196,8 +196,8 @@ def test_a_few_slow_steps_leave_no_last_validation_without_limit(by_the_clock):
 
 def test_the_start_of_the_readers_does_not_count_as_speed(by_the_clock, tmp_path):
     by_the_clock(0.0, steps=8, validations=2, batch=2)
-    with (tmp_path / "run" / "history.csv").open() as file:
-        assert [float(row["patches_a_second"]) for row in csv.DictReader(file)] == pytest.approx([2 / 0.2] * 2)
+    rows = read_csv(tmp_path / "run" / "history.csv")
+    assert [float(row["patches_a_second"]) for row in rows] == pytest.approx([2 / 0.2] * 2)
 
 
 def test_time_for_validations_by_several_processes(monkeypatch):

@@ -1,6 +1,5 @@
 """Trainings that were stopped, and go on."""
 
-import csv
 import dataclasses
 import os
 import shutil
@@ -26,6 +25,7 @@ from attention_unet.training.claim import claim_folder
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.monitor import Monitor
 from attention_unet.training.train import read_config, train
+from tests.conftest import read_csv
 from tests.training.build import command, config, same, weights, with_section
 
 
@@ -60,7 +60,7 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(
     history = [
         [row["step"], row["dice"], row["learning_rate"], row["loss"]]
         for run in (tmp_path / "run", unbroken)
-        for row in csv.DictReader((run / "history.csv").open())
+        for row in read_csv(run / "history.csv")
     ]
     assert history[:2] == history[2:]
     one, other = ((run / "validations.csv").read_text() for run in (tmp_path / "run", unbroken))

@@ -1,6 +1,5 @@
 """Complete small trainings."""
 
-import csv
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from attention_unet.training import train as module
 from attention_unet.training.history import read_validations
 from attention_unet.training.learner import Diverged
 from attention_unet.training.train import train
-from tests.conftest import DRAW, REPOSITORY
+from tests.conftest import DRAW, REPOSITORY, read_csv
 from tests.training.build import command, config, rewrite, same, weights
 
 
@@ -34,7 +33,7 @@ def test_a_run_folder_holds_what_it_promises(unbroken):
     }  # fmt: skip
     for picture in ("curves.png", "slices.png"):
         assert (unbroken / picture).read_bytes().startswith(b"\x89PNG")
-    rows = list(csv.DictReader((unbroken / "history.csv").open()))
+    rows = read_csv(unbroken / "history.csv")
     assert [int(row["step"]) for row in rows] == [3, 6]
     assert {"loss", "dice", "dice Ventricle", "learning_rate", "patches_a_second", "minutes"} <= set(rows[0])
     split = json.loads((unbroken / "splits.json").read_text())
@@ -155,7 +154,7 @@ def test_torchrun_trains_to_the_weights_of_one_process(cohort, tmp_path):
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for key in one:
         torch.testing.assert_close(two[key], one[key], atol=2e-4, rtol=1e-3)
-    rows = [list(csv.DictReader((tmp_path / run / "history.csv").open())) for run in ("one", "two")]
+    rows = [read_csv(tmp_path / run / "history.csv") for run in ("one", "two")]
     assert [len(r) for r in rows] == [2, 2]
 
 
