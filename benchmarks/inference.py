@@ -8,10 +8,7 @@ Hippocampus cases tile the volume, so that it has no background, which ours woul
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +18,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 from peers import monai_attention_unet
-from publish import parse, publish, table_of
+from publish import parse, publish, run, table_of
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Work, product, take_turns
@@ -124,12 +121,7 @@ def start_forward() -> tuple[int, Work]:
 
 def cold_start(*arguments: str) -> float:
     """Return the seconds of a command from start to end: median of three runs."""
-    taken = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "attention_unet", *arguments], check=True, capture_output=True)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+    return statistics.median(run(*arguments) for _ in range(3))
 
 
 def agreement(result: Result, other: Result) -> float:
@@ -175,7 +167,7 @@ def main() -> None:
     best = f"{statistics.median(of_best):.0%}"
     case = find_dataset(DataConfig(root=options.data, dataset="Task04_Hippocampus")).cases[0].images[0]
     with tempfile.TemporaryDirectory() as output:
-        one = cold_start("predict", "-i", str(case), "-o", output, "-m", MODEL, "--overwrite")
+        one = cold_start("predict", "-i", str(case.absolute()), "-o", output, "-m", MODEL, "--overwrite")
     windows = " x ".join(map(str, load_model(MODEL).plan.patch))
     notes += [
         f"Windows of {windows}, overlap {OVERLAP}; median, lowest and highest.",

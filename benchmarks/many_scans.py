@@ -9,15 +9,13 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from publish import REPOSITORY, commit, parse, publish
+from publish import REPOSITORY, commit, parse, publish, run
 from rich.table import Table
 
 from attention_unet.dataset.cases import Case
@@ -113,15 +111,7 @@ def _predict(real: list[Path], folder: Path, count: int, before: Path | None, tu
         for name, (version, options) in contenders.items():
             shutil.rmtree(folder / name, ignore_errors=True)
             command = ["predict", "-i", str(folder / "scans"), "-m", MODEL, "-o", str(folder / name), *options]
-            began = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-m", "attention_unet", *command],
-                cwd=version,
-                env=os.environ | {"PYTHONPATH": str(version)},
-                stderr=subprocess.DEVNULL,
-                check=True,
-            )
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(run(*command, version=version))
     table = Table(f"{count} hippocampus crops", "time", "scans a second", "peak memory of a process")
     for name, taken in seconds.items():
         median, spread = statistics.median(taken), f" ({min(taken):.0f} to {max(taken):.0f})"

@@ -2,10 +2,12 @@
 
 import argparse
 import csv
+import os
 import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -34,6 +36,17 @@ def parse(parser: argparse.ArgumentParser, document: Path = RESULTS) -> argparse
     for each in options.documents:
         around(each, Path(sys.argv[0]).stem)
     return options
+
+
+def run(*arguments: str | Path, version: Path = REPOSITORY) -> float:
+    """Run a command of a version, and return the seconds it took; end with its last words if it fails."""
+    command = [sys.executable, "-m", "attention_unet", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(version)}
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=version, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{version.name}: {' '.join(command[2:])} failed:\n{done.stderr[-2000:]}")
+    return time.perf_counter() - began
 
 
 def table_of(first: str, *numbers: str) -> Table:

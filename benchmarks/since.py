@@ -11,9 +11,7 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 from cohort_data import make
 from nibabel.eulerangles import euler2mat
-from publish import REPOSITORY, publish
+from publish import REPOSITORY, publish, run
 from rich.table import Table
 from safetensors.numpy import load_file
 
@@ -31,18 +29,6 @@ FORMATS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SCANS, LARGE_SCANS = 10, 2
 ALL_OUTPUTS = ("--attention-maps", "--probabilities", "--uncertainty")
 FEW_STEPS = 2  # of the trainings that are run for their plans
-
-
-def run(version: Path, *arguments: str | Path) -> float:
-    """Run a command of a version, and return the seconds it took."""
-    began = time.perf_counter()
-    command = [sys.executable, "-m", "attention_unet", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=version, env=os.environ | {"PYTHONPATH": str(version)}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{version.name}: {' '.join(command[2:])} failed:\n{done.stderr[-2000:]}")
-    return time.perf_counter() - began
 
 
 def training(inputs: Path, output: Path, dataset: str, steps: int) -> list[str | Path]:
@@ -156,7 +142,7 @@ def main() -> None:
         for name in (HIPPOCAMPUS, HEADS):
             (inputs / name).symlink_to((Path(options.data) / name).resolve())
         slices = make("short_axis", Path(options.data), inputs).name
-        run(REPOSITORY, "phantom", "--root", inputs)
+        run("phantom", "--root", inputs)
         write_scans(inputs / HIPPOCAMPUS, inputs / "scans")
         write_masks(inputs / HEADS, inputs / "masks")
         (inputs / "heads").mkdir()
@@ -167,7 +153,7 @@ def main() -> None:
             for side, version in enumerate((earlier, REPOSITORY)):
                 output = folder / ("earlier", "now")[side] if turn == 0 else Path(scratch) / f"turn{turn}-{side}"
                 for name in (HEADS, PHANTOM, slices) if turn == 0 else ():
-                    run(version, *training(inputs, output, name, FEW_STEPS))
+                    run(*training(inputs, output, name, FEW_STEPS), version=version)
                 commands: dict[str, list[str | Path]] = {
                     "train": training(inputs, output, HIPPOCAMPUS, options.steps),
                     "predict": [*prediction(inputs / "scans", output / "predictions"), *ALL_OUTPUTS],
@@ -175,7 +161,7 @@ def main() -> None:
                     "evaluate": evaluation(inputs / "masks", inputs / HEADS / "labelsTr", output / "evaluation"),
                 }
                 for name, command in commands.items():
-                    seconds.setdefault(name, [[], []])[side].append(run(version, *command))
+                    seconds.setdefault(name, [[], []])[side].append(run(*command, version=version))
         _publish(folder, seconds, options.commit)
 
 
