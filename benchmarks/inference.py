@@ -18,7 +18,7 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from numpy.typing import NDArray
 from peers import monai_attention_unet
-from publish import parse, publish, run, table_of
+from publish import median_and_range, parse, publish, run, table_of
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Work, product, take_turns
@@ -139,14 +139,9 @@ def compare(what: str, options: argparse.Namespace, table: Table) -> str:
     results, seconds = take_turns(starts, options.threads, turns)
     for name, facts, taken in zip(names, results, seconds, strict=True):
         ratio = statistics.median(theirs / own for own, theirs in zip(taken, seconds[0], strict=True))
-        table.add_row(
-            f"{what}: {name}",
-            f"{statistics.median(taken):.2f}",
-            f"{min(taken):.2f} to {max(taken):.2f}",
-            f"{facts.voxels / statistics.median(taken) / 1e6:.2f}",
-            f"{ratio:.2f}",
-            f"{facts.memory / 2**20:.0f}",
-        )
+        rate = facts.voxels / statistics.median(taken) / 1e6
+        cells = (*median_and_range(taken, 2), f"{rate:.2f}", f"{ratio:.2f}", f"{facts.memory / 2**20:.0f}")
+        table.add_row(f"{what}: {name}", *cells)
     return f"{what}: {turns} turns; ours agrees with ours in float32, Dice {agreement(results[3], results[2]):.4f}."
 
 

@@ -24,7 +24,7 @@ from monai.metrics import (
     get_confusion_matrix,
 )
 from numpy.typing import NDArray
-from publish import parse, publish, table_of
+from publish import median_and_range, parse, publish, table_of
 from scipy import ndimage
 from turns import Work, take_turns
 
@@ -124,10 +124,7 @@ def main() -> None:
             _, (theirs, ours) = take_turns(starts, options.threads, options.turns)
             for name, taken in (("MONAI", theirs), ("ours", ours)):
                 ratio = statistics.median(other / own for own, other in zip(taken, theirs, strict=True))
-                spread = f"{min(taken):.2f} to {max(taken):.2f}"
-                table.add_row(
-                    f"{number} {folder.name}: {name}", f"{statistics.median(taken):.2f}", spread, f"{ratio:.1f}"
-                )
+                table.add_row(f"{number} {folder.name}: {name}", *median_and_range(taken, 2), f"{ratio:.1f}")
             notes.append(f"evaluate, of the files of {number} {folder.name}: {_evaluated(folder):.1f} s.")
     publish([table], notes, options.documents)
 

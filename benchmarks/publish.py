@@ -5,6 +5,7 @@ import csv
 import os
 import platform
 import shlex
+import statistics
 import subprocess
 import sys
 import time
@@ -52,6 +53,11 @@ def run(*arguments: str | Path, version: Path = REPOSITORY) -> float:
 def table_of(first: str, *numbers: str) -> Table:
     """Return a table with a column of names and columns of numbers."""
     return Table(first, *(Column(heading, justify="right") for heading in numbers))
+
+
+def median_and_range(values: Sequence[float], digits: int = 0) -> tuple[str, str]:
+    """Return the median, and the lowest and highest value, as cells of a table."""
+    return f"{statistics.median(values):.{digits}f}", f"{min(values):.{digits}f} to {max(values):.{digits}f}"
 
 
 def publish(tables: Sequence[Table], notes: Sequence[str], documents: Sequence[Path], place: str | None = None) -> None:

@@ -5,7 +5,6 @@ probabilities from the network in double precision. ``--write`` writes the table
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 import warnings
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import openvino
 import torch
-from publish import REPOSITORY, parse, publish
+from publish import REPOSITORY, median_and_range, parse, publish
 from rich.table import Table
 from torch import Tensor
 
@@ -76,8 +75,7 @@ def main() -> None:
     table = Table("runtime", "seconds a window", "range of the turns", "largest difference of a probability")
     for name, times in seconds.items():
         difference = max(float(np.abs(a.double() - b).max()) for a, b in zip(found[name], exact, strict=True))
-        low, high = min(times[1:]), max(times[1:])
-        table.add_row(name, f"{statistics.median(times[1:]):.3f}", f"{low:.3f} to {high:.3f}", f"{difference:.0e}")
+        table.add_row(name, *median_and_range(times[1:], 3), f"{difference:.0e}")
     size = " x ".join(map(str, model.plan.patch))
     note = f"{len(given)} windows of {size} voxels of hippocampus crops, in {TURNS} turns."
     publish([table], [note, ""], options.documents)

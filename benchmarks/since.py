@@ -20,7 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 from cohort_data import make
 from nibabel.eulerangles import euler2mat
-from publish import REPOSITORY, publish, run
+from publish import REPOSITORY, median_and_range, publish, run
 from rich.table import Table
 from safetensors.numpy import load_file
 
@@ -181,7 +181,7 @@ def _publish(folder: Path, seconds: dict[str, list[list[float]]], commit: str) -
     for name, (before, now) in seconds.items():
         ratios = [after / earlier for earlier, after in zip(before, now, strict=True)]
         each = [f"{statistics.median(values):.1f}" for values in (before, now)]
-        times.add_row(name, *each, f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
+        times.add_row(name, *each, *median_and_range(ratios, 2))
     publish([results, times], [f"{same} files are the same bit for bit, or differ in nothing but times."], [])
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 from peers import has_nnunet, monai_attention_unet, nnunet_plain, training_step
-from publish import parse, publish, table_of
+from publish import median_and_range, parse, publish, table_of
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from turns import MATRIX, Start, Work, product, take_turns
@@ -93,14 +93,8 @@ def main() -> None:
             count / own / (full_operations / at_most) for own, at_most in zip(taken, full, strict=True)
         )
         each = [1e3 * second / options.batch for second in taken]
-        table.add_row(
-            contender.name,
-            str(contender.channels),
-            f"{statistics.median(each):.0f}",
-            f"{min(each):.0f} to {max(each):.0f}",
-            f"{ratio:.2f}",
-            f"{share:.0%}",
-        )
+        cells = (*median_and_range(each), f"{ratio:.2f}", f"{share:.0%}")
+        table.add_row(contender.name, str(contender.channels), *cells)
     times = " x ".join(map(str, options.patch))
     notes = [
         f"Training steps of batch {options.batch} of {times}, {options.threads} threads; median, lowest and highest of "

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from publish import parse, publish
+from publish import median_and_range, parse, publish
 from rich.table import Table
 
 from attention_unet.config import DataConfig
@@ -73,14 +73,8 @@ def main() -> None:
         seconds = list(zip(*turns, strict=True))
         for way, dice, taken in zip(WAYS, scores, seconds, strict=True):
             ratios = [before / after for before, after in zip(seconds[0], taken, strict=True)]
-            table.add_row(
-                run.name,
-                way,
-                f"{dice:.4f}",
-                f"{statistics.median(taken) / len(cases):.2f}",
-                f"{statistics.median(ratios):.1f}",
-                f"{min(ratios):.1f} to {max(ratios):.1f}",
-            )
+            each = statistics.median(taken) / len(cases)
+            table.add_row(run.name, way, f"{dice:.4f}", f"{each:.2f}", *median_and_range(ratios, 1))
     publish([table], [f"{options.threads} threads, {options.turns} turns."], options.documents)
 
 
