@@ -223,7 +223,7 @@ class TrainingConfig:
     batch: int | None = ranged(None, above=0)
     learning_rate: float = ranged(2e-3, above=0)
     warmup: float = ranged(0.03, least=0, below=1)
-    weight_decay: float = ranged(2.0, least=0)
+    weight_decay: float = ranged(0.5, least=0)
     clip_norm: float = ranged(1.0, above=0)
     presence_weight: float = ranged(0.2, least=0)
     average: float = ranged(0.999, least=0, below=1)

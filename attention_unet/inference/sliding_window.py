@@ -109,12 +109,7 @@ def _pad(planes: Tensor, size: Sequence[int], before: Sequence[int], repeated: i
 
 
 def _add(
-    predicted: Tensor,
-    windows: Sequence[tuple[int, int, Tensor]],
-    weight: Tensor,
-    top: int,
-    sums: Tensor,
-    total: Tensor,
+    predicted: Tensor, windows: Sequence[tuple[int, int, Tensor]], weight: Tensor, top: int, sums: Tensor, total: Tensor
 ) -> None:
     """Add weighted predictions of windows (first row, first column, image) to sums of the rows from ``top`` on.
 
