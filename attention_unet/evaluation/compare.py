@@ -5,6 +5,7 @@ Holm. The mean of classes is the primary result, corrected for the number of mod
 are secondary, corrected for their own number.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -190,11 +191,11 @@ def _subjects(tables: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str
     Raises:
         DataError: if tables name different persons.
     """
-    known = {row.case: row.subject for rows in tables for row in rows if row.subject}
-    for row in (row for rows in tables for row in rows):
-        if row.subject not in ("", known.get(row.case, "")):
+    known: dict[str, str] = {}
+    for row in itertools.chain.from_iterable(tables):
+        if row.subject and known.setdefault(row.case, row.subject) != row.subject:
             raise DataError(
-                f"{row.case}: is of {row.subject} in one table and of {known[row.case]} in another: intervals count "
+                f"{row.case}: is of {known[row.case]} in one table and of {row.subject} in another: intervals count "
                 "persons; evaluate again with the same --subjects"
             )
     return [known.get(case, case) for case in cases]

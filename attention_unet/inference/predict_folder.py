@@ -121,7 +121,7 @@ def predict_cases(
     if own or part.folder == Path():
         log.info("%d predicted, %d failed; output in %s", len(left) - len(failed), len(failed), output)
     if settings.attention and not places:
-        log.info("this model has no attention with maps: there are none to write")
+        log.info("the attention of this model gives no maps, so that no file is written for it")
     return failed
 
 
