@@ -8,10 +8,11 @@ from torch import nn
 
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model import Model
+from attention_unet.inference.model_file import save_model
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.record import describe_predictions
 from attention_unet.inference.settings import Settings
-from attention_unet.network import Architecture, NetworkOutput
+from attention_unet.network import Architecture, AttentionUNet, NetworkOutput
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
@@ -61,6 +62,15 @@ def files(folder, pattern="*"):
 def scan(folder, affine, name="scan.nii.gz", grid=(11, 9, 13), seed=0):
     array = np.random.RandomState(seed).normal(size=grid).astype(np.float32) * 100 + 400
     return read_volume(save_nifti(folder / name, array, affine)), (array - array.mean()) / array.std()
+
+
+def saved_model(folder):
+    """Save a small model with random weights; return its network and plan."""
+    torch.manual_seed(0)
+    plan = plan_of()
+    network = AttentionUNet(plan.architecture).eval()
+    save_model(folder, network.state_dict(), plan, {})
+    return network, plan
 
 
 def model_of(network=None, sha256="0" * 64):
