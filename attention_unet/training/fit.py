@@ -8,7 +8,7 @@ from attention_unet.machine.threads import ThreadChooser
 from attention_unet.training.budget import CASE_WORK, learning_rate_factor
 from attention_unet.training.checkpoint import STATE, TrainingState, save_state
 from attention_unet.training.learner import Diverged, Step
-from attention_unet.training.parts import Training, synchronise
+from attention_unet.training.parts import Stopped, Training, synchronise
 from attention_unet.training.validation_round import decide_components, keep_time_for_last, validate_and_record
 
 SMOOTHING = 0.98  # of the displayed loss and times
@@ -17,11 +17,10 @@ AHEAD = {"cpu": 0, "cuda": 1, "mps": 1}  # steps that a device may still compute
 LATE = 0.8  # share of the budget after which late cases are trained on
 
 
-def fit(training: Training) -> bool:
-    """Train until the budget is spent or the user asks to stop. Save the model and the state.
+def fit(training: Training) -> None:
+    """Train until the budget is spent, and save the model and the state.
 
-    Returns:
-        Whether the budget was spent. If not, the state is saved, and a resumed run continues with the same numbers.
+    Raise Stopped if the user asks to stop. A resumed run then continues with the same numbers.
     """
     settings, learner, budget, monitor = training.settings, training.learner, training.budget, training.monitor
     loop = training.loop
@@ -35,15 +34,14 @@ def fit(training: Training) -> bool:
         if stopping:
             finish_steps(training, running)
             save_training(training)
-            return False
+            raise Stopped
 
         learning_rate = config.learning_rate * learning_rate_factor(progress, config.warmup)
         learned = learner.step > 0  # at least one step: an untrained network is no model
         if learned and progress >= LATE and training.prepared.late_cases and not loop.with_late:
             finish_steps(training, running)
-            if not decide_components(training):
-                save_training(training)
-                return False
+            save_training(training)
+            decide_components(training)
             batches = training.batches.open(learner.step, True)
         due = progress >= (loop.validations + 1) / config.validations
         if learner.step == ESTIMATED_AT and not loop.case_seconds:
@@ -51,8 +49,7 @@ def fit(training: Training) -> bool:
         if learned and due and (progress >= 1 or budget.may_validate(progress, loop.validating, loop.case_seconds)):
             finish_steps(training, running)
             save_training(training)
-            if not validate_and_record(training, progress, learning_rate):
-                return False
+            validate_and_record(training, progress, learning_rate)
             saved_at = time.monotonic()
             # Validations that became due during this one are skipped, but not the last. The count always rises, so
             # that none is repeated if a smaller reserve lowers the progress.
@@ -61,7 +58,7 @@ def fit(training: Training) -> bool:
             loop.validations = config.validations if progress >= 1 else min(passed, config.validations - 1)
             save_training(training)
         if learned and progress >= 1:
-            return True
+            return
 
         began = time.monotonic()
         batch = next(batches)

@@ -18,6 +18,10 @@ from attention_unet.training.prepared_cases import PreparedCases
 from attention_unet.training.resolved_settings import ResolvedSettings
 
 
+class Stopped(Exception):
+    """The user asked to stop a training. A saved state continues it."""
+
+
 @dataclass
 class Training:
     """All parts of a training.

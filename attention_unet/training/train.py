@@ -42,7 +42,7 @@ from attention_unet.training.learner import Learner, build_network
 from attention_unet.training.locating import train_locator
 from attention_unet.training.messages import log_end, log_start, log_to_file
 from attention_unet.training.monitor import Monitor
-from attention_unet.training.parts import Training, synchronise
+from attention_unet.training.parts import Stopped, Training, synchronise
 from attention_unet.training.prepared_cases import PreparedCases, prepare_cases
 from attention_unet.training.resolved_settings import (
     ResolvedSettings,
@@ -187,9 +187,12 @@ def _train(
                 monitor,
                 stop=lambda: bool(caught),
             )
-            finished = _run_loop(training, save_first=tried and not state)  # so that no locator is trained again
-    if not finished:
-        raise Interrupted(f"stopped and saved: continue with 'attention-unet train --resume --run {run}'", caught)
+            try:
+                _run_loop(training, save_first=tried and not state)  # so that no locator is trained again
+            except Stopped as error:
+                fabric.barrier()  # Fabric kills the first process, which saved the state, when another one leaves
+                advice = f"continue with 'attention-unet train --resume --run {run}'"
+                raise Interrupted(f"stopped and saved: {advice}", caught) from error
 
 
 def _restore_or_train_locator(
@@ -236,22 +239,19 @@ def _begin_or_continue(
     return learner, budget, state.loop
 
 
-def _run_loop(training: Training, save_first: bool) -> bool:
-    """Train until the budget is spent or the user asks to stop. Return whether the budget was spent."""
+def _run_loop(training: Training, save_first: bool) -> None:
+    """Train until the budget is spent, and log the end."""
     threads = torch.get_num_threads()
     try:
         if save_first:
             save_training(training)
-        finished = fit(training)
+        fit(training)
     finally:
         torch.set_num_threads(threads)
         if training.monitor is not None:
             training.monitor.close()
-    if not finished:  # Fabric kills the first process, which saved the state, when another one leaves
-        training.learner.fabric.barrier()
-    if finished and training.monitor is not None:
+    if training.monitor is not None:
         log_end(training, training.monitor)
-    return finished
 
 
 def _set_up(

@@ -15,7 +15,7 @@ from attention_unet.inference.components import component_gains
 from attention_unet.inference.model_file import save_model
 from attention_unet.machine.devices import choose_precision
 from attention_unet.training.monitor import format_dice
-from attention_unet.training.parts import Training, synchronise
+from attention_unet.training.parts import Stopped, Training, synchronise
 from attention_unet.training.validation import (
     LARGER_OVERLAP,
     OVERLAP,
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 LOW_DICE, LOW_FROM = 0.5, 0.4  # a warning is given below this Dice after this share of the budget
 
 
-def validate_and_record(training: Training, progress: float, learning_rate: float) -> bool:
+def validate_and_record(training: Training, progress: float, learning_rate: float) -> None:
     """Validate on held-out cases, record the result and save the averaged weights.
 
     With a budget in minutes, a validation takes as many cases as its time allows; the last one usually takes all. If
@@ -38,9 +38,6 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
 
     The saved weights are those of the latest validation, not the best on the held-out cases: that choice would make
     their Dice too high.
-
-    Returns:
-        Whether the validation finished.
     """
     if training.monitor is not None:
         training.monitor.start_validation()
@@ -49,15 +46,12 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
     seconds = budget.last_validation_seconds if last else budget.validation_seconds
     overlap = OVERLAP if not last or budget.can_overlap_in_last(loop.case_seconds) else 0.0
     validation = validate_timed(training, held_out, overlap, seconds)
-    if validation is None:
-        return False
     if not last:
         keep_time_for_last(training)
     elif held_out:
         if len(validation.dice) < len(held_out):
             log.info("the last validation was on %d of %d held-out cases", len(validation.dice), len(held_out))
-        if not try_overlap(training, held_out, validation):
-            return False
+        try_overlap(training, held_out, validation)
     if training.monitor is not None:
         row = history_row(training, validation, learning_rate)
         training.monitor.record_validation(row, validation, last)
@@ -68,7 +62,6 @@ def validate_and_record(training: Training, progress: float, learning_rate: floa
             loop.component_gains = {}  # seams of windows without overlap look like components
         weights, plan = training.learner.averaged.state_dict(), training.settings.plan
         save_model(training.run, weights, plan, describe(training, row), training.locator)
-    return True
 
 
 def keep_time_for_last(training: Training) -> None:
@@ -132,49 +125,36 @@ def history_row(training: Training, validation: Validation, learning_rate: float
     }
 
 
-def decide_components(training: Training) -> bool:
-    """Validate on the late cases before they are trained on, and record the gain of dropping small components.
-
-    Returns:
-        Whether the validation finished.
-    """
+def decide_components(training: Training) -> None:
+    """Validate on the late cases before they are trained on, and record the gain of dropping small components."""
     late = training.prepared.late_cases
     validation = validate_timed(training, late, OVERLAP, training.budget.validation_seconds)
-    if validation is None or not try_overlap(training, late, validation):
-        return False
+    try_overlap(training, late, validation)
     record_component_gains(training, validation)
     training.loop.with_late = True
-    return True
 
 
-def try_overlap(training: Training, cases: Sequence[Case], validation: Validation) -> bool:
+def try_overlap(training: Training, cases: Sequence[Case], validation: Validation) -> None:
     """Choose the overlap of windows for predictions: the smaller one, if it costs nearly no Dice.
 
     If there is no time to try, it is the larger one.
-
-    Returns:
-        Whether it was chosen; not if the user asked to stop.
     """
     loop = training.loop
     loop.overlap = LARGER_OVERLAP
     some = [case for case in cases if case.id in validation.dice][:OVERLAP_CASES]
-    if not training.budget.can_choose_overlap(loop.case_seconds):
-        return True
-    larger = validate_timed(training, some, LARGER_OVERLAP, training.budget.validation_seconds)
-    if larger is not None:
+    if training.budget.can_choose_overlap(loop.case_seconds):
+        larger = validate_timed(training, some, LARGER_OVERLAP, training.budget.validation_seconds)
         loop.overlap = judge_overlap(larger, validation)
-    return larger is not None
 
 
-def validate_timed(
-    training: Training, cases: Sequence[Case], overlap: float, seconds: float | None
-) -> Validation | None:
+def validate_timed(training: Training, cases: Sequence[Case], overlap: float, seconds: float | None) -> Validation:
     """Validate the averaged network, and add the time to the state of the loop.
 
-    The processes share the cases. After ``seconds``, a process begins no further case.
+    The processes share the cases. After ``seconds``, a process begins no further case. Raise Stopped in all processes
+    if the user asked one to stop.
 
     Returns:
-        Dice for the cases of all processes, with examples from this process; None if a process was stopped.
+        Dice for the cases of all processes, with examples from this process.
     """
     began, fabric, loop = time.monotonic(), training.learner.fabric, training.loop
     validation = validate(
@@ -188,23 +168,20 @@ def validate_timed(
         overlap=overlap,
         seconds=seconds,
     )
+    parts: list[Validation | None] = [validation]
     if fabric.world_size > 1:
-        parts: list[Validation | None] = [None] * fabric.world_size
+        parts = [None] * fabric.world_size
         torch.distributed.all_gather_object(parts, validation and replace(validation, scenes=[], attention=[]))
-        finished = [part for part in parts if part is not None]
-        if validation is None or len(finished) < len(parts):
-            return None
-        validation = replace(
-            validation,
-            dice={case: dice for part in finished for case, dice in part.dice.items()},
-            dice_cleaned={case: dice for part in finished for case, dice in part.dice_cleaned.items()},
-        )
-    if validation is not None:
-        (took,) = synchronise(fabric, time.monotonic() - began)  # the same in all processes
-        loop.validating += took
-        if overlap == OVERLAP and validation.dice:
-            loop.case_seconds = took / math.ceil(len(validation.dice) / fabric.world_size)
-    return validation
+    finished = [part for part in parts if part is not None]
+    if validation is None or len(finished) < len(parts):
+        raise Stopped
+    (took,) = synchronise(fabric, time.monotonic() - began)  # the same in all processes
+    loop.validating += took
+    dice = {case: scores for part in finished for case, scores in part.dice.items()}
+    cleaned = {case: scores for part in finished for case, scores in part.dice_cleaned.items()}
+    if overlap == OVERLAP and dice:
+        loop.case_seconds = took / math.ceil(len(dice) / fabric.world_size)
+    return replace(validation, dice=dice, dice_cleaned=cleaned)
 
 
 def record_component_gains(training: Training, validation: Validation) -> None:
