@@ -3,24 +3,8 @@
 from pathlib import Path
 
 from attention_unet.errors import ConfigError, first_few
-from attention_unet.files.run_folder import (
-    CONFIG,
-    HISTORY,
-    MODEL_DESCRIPTION,
-    PATHS,
-    PLAN,
-    SPLIT,
-    SUBJECTS,
-    VALIDATIONS,
-    WEIGHTS,
-    holds_paths,
-)
+from attention_unet.files.run_folder import CONFIG, WEIGHTS, WRITTEN, holds_paths
 from attention_unet.training.checkpoint import STATE, TrainingState, load_state
-from attention_unet.training.curves import CURVES
-from attention_unet.training.monitor import SLICES
-
-# Files that a training writes.
-WRITTEN = (CONFIG, PATHS, PLAN, SPLIT, SUBJECTS, HISTORY, VALIDATIONS, MODEL_DESCRIPTION, CURVES, SLICES)
 
 
 def claim_folder(run: Path, resume: bool) -> TrainingState | None:

@@ -19,7 +19,7 @@ from attention_unet.evaluation.summary import Summary
 from attention_unet.files.atomic import check_replaceable
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.prediction_record import read_record
-from attention_unet.files.run_folder import HISTORY, PREDICTIONS, SPLIT
+from attention_unet.files.run_folder import CURVES, HISTORY, PREDICTIONS, SPLIT
 from attention_unet.inference.components import cleaned_classes
 from attention_unet.inference.model_file import CPU, load_model
 from attention_unet.inference.output_folder import check_origin
@@ -32,7 +32,7 @@ from attention_unet.preparation.planning import fill_from_plan
 from attention_unet.scans.volume_files import volumes_by_case
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.common_plan import read_or_make_plan
-from attention_unet.training.curves import CURVES, draw_trainings
+from attention_unet.training.curves import draw_trainings
 from attention_unet.training.interruption import Interrupted
 from attention_unet.training.resolved_settings import changed_fields, configure_like_start, read_resolved_settings
 from attention_unet.training.train import train

@@ -9,7 +9,6 @@ from attention_unet.pictures.figures import save_figure
 from attention_unet.scans.label_table import colour_of
 from attention_unet.training.history import read_history
 
-CURVES = "curves.png"
 Rows = Sequence[Mapping[str, float]]
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from attention_unet.evaluation.structure_attention import mean_attention
-from attention_unet.files.run_folder import CONFIG, HISTORY, VALIDATIONS
+from attention_unet.files.run_folder import CONFIG, CURVES, HISTORY, SLICES, VALIDATIONS
 from attention_unet.machine.progress import LINE_EVERY, SCREEN, format_time
 from attention_unet.pictures.figures import save_figure
 from attention_unet.pictures.mosaic import Scene, draw_mosaic
 from attention_unet.training.board import Board
 from attention_unet.training.checkpoint import LoopState
-from attention_unet.training.curves import CURVES, draw_training
+from attention_unet.training.curves import draw_training
 from attention_unet.training.history import CaseDice, read_validations, write_history, write_validations
 from attention_unet.training.validation import Validation
 
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 SCALARS_EVERY = 10  # steps
 DRAWN_EVERY = 60  # seconds between pictures; the last validation is always drawn
-SLICES = "slices.png"
 
 
 class Monitor:
