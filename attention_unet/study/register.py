@@ -32,8 +32,8 @@ from attention_unet.study.finished import (
 from attention_unet.study.registration import RECORD, Registration, read_registration
 from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.learner import build_network
-from attention_unet.training.machine_speed import measure_machine
 from attention_unet.training.starting_weights import starting_plan
+from attention_unet.training.trial import measure_machine
 
 log = logging.getLogger(__name__)
 

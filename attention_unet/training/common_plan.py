@@ -16,10 +16,10 @@ from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan, read_plan
 from attention_unet.preparation.planning import make_plan
 from attention_unet.training.checkpoint import STATE
-from attention_unet.training.machine_speed import measure_machine
 from attention_unet.training.resolved_settings import MAY_CHANGE, without_paths
 from attention_unet.training.same_data import check_classes
 from attention_unet.training.starting_weights import starting_plan
+from attention_unet.training.trial import measure_machine
 
 log = logging.getLogger(__name__)
 

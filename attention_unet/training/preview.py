@@ -11,9 +11,9 @@ from attention_unet.errors import UserError
 from attention_unet.preparation.fingerprint import Fingerprint, combine_measurements
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.planning import make_plan
-from attention_unet.training.machine_speed import measure_machine
 from attention_unet.training.resolved_settings import check_images, hold_out_cases
 from attention_unet.training.starting_weights import starting_plan
+from attention_unet.training.trial import measure_machine
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.planning import fill_from_plan, make_plan
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.checkpoint import TrainingState
-from attention_unet.training.machine_speed import measure_machine
 from attention_unet.training.starting_weights import Origin
+from attention_unet.training.trial import measure_machine
 
 log = logging.getLogger(__name__)
 

@@ -1,30 +1,59 @@
-"""Measure time and memory of training steps on random images, without data."""
+"""Measure training steps on random images: how fast this machine is, and what a step of a plan takes."""
 
 import dataclasses
+import functools
+import time
 from dataclasses import dataclass
 
 import torch
 
 from attention_unet.attention.cost import measure_seconds
-from attention_unet.config import Config
+from attention_unet.config import Config, TrainingConfig
 from attention_unet.errors import ConfigError
-from attention_unet.machine.devices import check_batch, devices_and_nodes, make_fabric
+from attention_unet.machine.devices import Machine, check_batch, devices_and_nodes, make_fabric, this_machine
 from attention_unet.machine.memory import out_of_memory, peak_bytes, reuse_freed_memory
+from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.loading import Batch
 from attention_unet.preparation.plan import Plan
+from attention_unet.preparation.sizing import CHANNELS
 from attention_unet.training.learner import Learner, build_network
 
 STEPS = 3  # that are timed
+EDGE = 40  # voxels of a patch along each axis, to measure the machine
+LEAST_MINUTES = 2.0  # shorter budgets are not worth a measurement of the machine
+
+
+def measure_machine(config: TrainingConfig) -> Machine:
+    """Return the hardware of this machine. For a budget in minutes of one process on a CPU, its speed is measured."""
+    machine = this_machine(config)
+    alone = machine.kind == "cpu" and machine.processes == 1
+    if not alone or (config.budget_minutes or 0) < LEAST_MINUTES:
+        return machine
+    return dataclasses.replace(machine, voxels_per_second=measure_rate(config))
+
+
+@functools.cache  # for all folds of a cross-validation
+def measure_rate(config: TrainingConfig) -> float:
+    """Return the voxels that this process trains on per second, with 16 channels at the finest level."""
+    with torch.random.fork_rng(devices=[]):
+        fabric = make_fabric(dataclasses.replace(config, devices=1, nodes=1, batch=None))
+        network = AttentionUNet(Architecture(channels=[CHANNELS["cpu"] * 2**i for i in range(4)], decoder_convs=1))
+        learner = Learner(network, config, fabric, overlapping=False)
+        image = torch.randn(2, 1, EDGE, EDGE, EDGE)
+        batch = Batch(image, (image > 1).to(torch.uint8))
+        seconds = []
+        for _ in range(STEPS + 1):  # the first one is slower
+            began = time.perf_counter()
+            learner.learn(batch, config.learning_rate).read_loss()
+            seconds.append(time.perf_counter() - began)
+    return image.numel() / min(seconds)  # the fastest step counts
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Time and memory of a training step.
+    """A step of one process: its patches, its median time, and its peak memory beyond network and optimiser.
 
-    Attributes:
-        patches: number of patches of the step in one process.
-        seconds: median time of a step.
-        bytes: peak memory of a step, beyond network and optimiser; None if the device does not report it.
+    The memory is None if the device does not report it.
     """
 
     patches: int
@@ -33,11 +62,7 @@ class Trial:
 
 
 def try_step(config: Config, plan: Plan) -> Trial:
-    """Time the steps of one process of a training on this machine.
-
-    Raises:
-        ConfigError: if the network is invalid, processes cannot share the batch equally, or memory is too small.
-    """
+    """Time the steps of one process of a training. Raise ConfigError if this machine cannot take them."""
     devices, nodes = devices_and_nodes(config.training)
     check_batch(plan.batch, devices * nodes)
     patches = plan.batch // (devices * nodes)

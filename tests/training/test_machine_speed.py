@@ -5,8 +5,8 @@ import torch
 
 from attention_unet.config import Config, TrainingConfig
 from attention_unet.preparation.sizing import choose_size
-from attention_unet.training import machine_speed
-from attention_unet.training.machine_speed import measure_machine, measure_rate
+from attention_unet.training import trial
+from attention_unet.training.trial import measure_machine, measure_rate
 
 
 @pytest.mark.parametrize("budget", [{"steps": 10}, {"minutes": 1.0}])
@@ -18,7 +18,7 @@ def test_a_slow_machine_gets_small_patches(monkeypatch):
     config = TrainingConfig(accelerator="cpu", minutes=60)
     patches = []
     for rate in (150_000, 1_500_000):
-        monkeypatch.setattr(machine_speed, "measure_rate", lambda config, rate=rate: rate)
+        monkeypatch.setattr(trial, "measure_rate", lambda config, rate=rate: rate)
         patches.append(choose_size(Config(training=config), measure_machine(config), 3).patch_voxels)
     assert patches == [48**3, 80**3]
 
