@@ -2,12 +2,12 @@
 
 import ctypes
 import functools
-import json
+import itertools
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -104,15 +104,10 @@ def peak_bytes(run: Callable[[], None], device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
-    changes = sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: float(e["ts"]))
-    if not changes:
-        return 0
-    held_before = changes[0]["args"]["Total Allocated"] - changes[0]["args"]["Bytes"]
-    return int(max(change["args"]["Total Allocated"] for change in changes) - held_before)
+    records: Any = profiler.profiler
+    changes = [event for event in records.kineto_results.events() if event.name() == "[memory]"]
+    changes.sort(key=lambda event: event.start_ns())
+    return max(itertools.accumulate((change.nbytes() for change in changes), initial=0))
 
 
 def _read_number(file: Path, name: str, unit: int = 1) -> int | None:
