@@ -77,9 +77,12 @@ def choose_device(name: str) -> torch.device:
     kinds = [kind for kind in available if available[kind]]
     if name not in ("auto", *kinds):
         raise ConfigError(f"the device {name} is not available on this machine: expected auto or one of {kinds}")
-    if name != "cpu" and available["cuda"] and name != "mps":
-        if not (problem := _try_cuda()):
+    if name in ("auto", "cuda") and available["cuda"]:
+        try:
+            _try_cuda()
             return torch.device("cuda")
+        except RuntimeError as error:
+            problem = str(error).strip().splitlines()[0]
         held = any(words in problem.lower() for words in HELD)
         if name == "cuda" or held:
             free = "wait, end other programs on it, or take another card by CUDA_VISIBLE_DEVICES"
@@ -91,22 +94,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device("mps" if name == "mps" else "cpu")
 
 
-@cache
-def _try_cuda() -> str | None:
-    """Compute something on the card. Return what is wrong: cards that this torch has no code for are available, too."""
+@cache  # a failure is not kept: a card that other programs hold may become free
+def _try_cuda() -> None:
+    """Compute something on the card, or raise RuntimeError: torch also finds cards that it has no code for."""
     rank = int(os.environ.get("LOCAL_RANK", "0"))  # of torchrun or Fabric: each process tries its own card
     device = f"cuda:{rank}" if 0 < rank < torch.cuda.device_count() else "cuda"
-    try:
-        torch.zeros(1, device=device).add_(1).item()
-        version = int(torch.backends.cudnn.version() or 0)  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        return str(error).strip().splitlines()[0]
+    torch.zeros(1, device=device).add_(1).item()
+    version = int(torch.backends.cudnn.version() or 0)  # type: ignore[no-untyped-call]
     if SLOW_CUDNN[0] <= version < SLOW_CUDNN[1]:
         log.warning(
             "this cuDNN computes 3-D convolutions in half precision wrongly, so torch does not use it and is many "
             "times slower: install nvidia-cudnn 9.15 or later"
         )
-    return None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from attention_unet.errors import ConfigError, UserError
 from attention_unet.machine.memory import out_of_memory
 
 # Texts by which errors of torch that have no class of their own are recognised.
-SHARED_MEMORY = ("/torch_", "shared memory")
+SHARED_MEMORY = ("</torch_", "shared memory")
 IN_WORKER = "Original Traceback"  # a data worker raised the error
 BACKENDS = ("gloo", "nccl")  # the library that connects the processes raised the error
 

@@ -167,3 +167,11 @@ def test_a_card_that_others_hold_is_no_reason_to_train_on_the_cpu(card, problem)
     card.append(problem)
     with pytest.raises(ConfigError, match=r"the device cuda does not work: .*: wait, end other programs on it"):
         choose_device("auto")
+
+
+def test_a_card_is_taken_once_others_no_longer_hold_it(card):
+    card.append("CUDA out of memory")
+    with pytest.raises(ConfigError):
+        choose_device("auto")
+    card.clear()
+    assert choose_device("auto") == torch.device("cuda")
