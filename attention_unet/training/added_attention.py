@@ -14,30 +14,24 @@ PACKAGE = "attention_unet."
 
 
 def check_added_attention(network: UNet, plan: Plan) -> None:
-    """Check what mechanisms of other packages return for a patch of random numbers.
-
-    Raises:
-        ValueError: if one fails, or does not return what ``check_contract`` expects.
-    """
-    places: dict[nn.Module, str] = {
+    """Raise ValueError if a mechanism of another package fails, or breaks ``check_contract``, on random numbers."""
+    unchecked: dict[nn.Module, str] = {
         part: f"{place}, {type(part).__name__}"
         for place, attention in network.attentions().items()
         for part in attention.modules()
         if isinstance(part, Attention) and not type(part).__module__.startswith(PACKAGE)
     }
-    checked: set[nn.Module] = set()
 
     def check(part: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if part in checked:  # by another place, or called by the check itself
+        if not (place := unchecked.pop(part, "")):  # checked at another place, or called by the check itself
             return
-        checked.add(part)
         x, gate = (*inputs, None)[:2]
         try:
             check_contract(cast(Attention, part), x, gate)
         except Exception as error:  # whatever goes wrong in the other package
-            raise ValueError(f"{places[part]}, for an input of {tuple(x.shape)}: {error}") from error
+            raise ValueError(f"{place}, for an input of {tuple(x.shape)}: {error}") from error
 
-    hooks = [part.register_forward_pre_hook(check) for part in places]
+    hooks = [part.register_forward_pre_hook(check) for part in unchecked]
     if not hooks:
         return
     with torch.random.fork_rng(devices=[]), torch.no_grad():
