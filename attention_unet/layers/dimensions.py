@@ -52,12 +52,8 @@ MAX_POOL: dict[int, Callable[..., nn.MaxPool2d | nn.MaxPool3d]] = {2: nn.MaxPool
 INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
-def per_axis(value: int | tuple[int, ...] | list[int], dims: int) -> tuple[int, ...]:
-    """Return one value for each axis: repeat a single value, or check the length of a sequence.
-
-    Raises:
-        ValueError: if a sequence does not have ``dims`` values.
-    """
+def per_axis(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """Return one value for each axis: repeat a single value; raise ValueError if a sequence has another length."""
     if isinstance(value, int):
         return (value,) * dims
     if len(value) != dims:

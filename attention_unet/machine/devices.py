@@ -50,11 +50,7 @@ class Machine:
 
 
 def this_machine(config: TrainingConfig) -> Machine:
-    """Return the hardware of this machine.
-
-    Raises:
-        ConfigError: if the configured device is not available.
-    """
+    """Return the hardware of this machine. Raise ConfigError if the configured device is not available."""
     device = choose_device(config.accelerator)
     fast = choose_precision(config.precision, device) == torch.bfloat16
     devices, nodes = devices_and_nodes(config)

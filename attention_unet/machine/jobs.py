@@ -28,10 +28,7 @@ def run_jobs(calls: Mapping[str, Sequence[str]], at_once: int) -> int:
 
     The processes share the processors, unless OMP_NUM_THREADS sets the threads of each. Each sees one GPU; the GPUs of
     this process are divided among them. An interruption of this process ends them as SIGTERM does, a second one at
-    once.
-
-    Returns:
-        0 if all calls succeeded, otherwise the largest exit code.
+    once. Return 0 if all calls succeeded, otherwise the largest exit code.
     """
     at_once = min(at_once, len(calls))
     environments: queue.Queue[dict[str, str]] = queue.Queue()

@@ -16,16 +16,10 @@ Result = TypeVar("Result")
 
 
 def run_all(work: Callable[[Item], Result], items: Sequence[Item], done: Callable[[], None]) -> list[Result]:
-    """Do the same work on all items. The first ones are done here, and show how long the others will take.
+    """Return the results of the same work on all items, in their order. Raise DataError if a process was killed.
 
-    Work and results can be pickled. Each process computes with one thread, and may need as much memory as this one has
-    needed at most.
-
-    Returns:
-        The results, in the order of the items.
-
-    Raises:
-        DataError: if a process was killed.
+    The first items are done here, and show how long the others will take. Work and results can be pickled. Each process
+    computes with one thread, and may need as much memory as this one has needed at most.
     """
     results: list[Result] = []
     began, processes = time.monotonic(), 1

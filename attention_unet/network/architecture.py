@@ -104,12 +104,14 @@ class Architecture:
     @property
     def steps(self) -> list[tuple[int, ...]]:
         """The stride of each level below the finest, one number per axis."""
-        return _per_axis_of_each([2] * (len(self.channels) - 1) if self.strides is None else self.strides, self.dims)
+        strides = [2] * (len(self.channels) - 1) if self.strides is None else self.strides
+        return [per_axis(stride, self.dims) for stride in strides]
 
     @property
     def kernel_sizes(self) -> list[tuple[int, ...]]:
         """The kernel size of each level, one number per axis."""
-        return _per_axis_of_each([3] * len(self.channels) if self.kernels is None else self.kernels, self.dims)
+        kernels = [3] * len(self.channels) if self.kernels is None else self.kernels
+        return [per_axis(kernel, self.dims) for kernel in kernels]
 
     def attention(self, name: str) -> dict[int, Spec]:
         """Return the mechanism of each attended level of the "skips", the "encoder" or the "decoder".
@@ -164,7 +166,3 @@ def named(place: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
-
-
-def _per_axis_of_each(values: Sequence[Sizes], dims: int) -> list[tuple[int, ...]]:
-    return [per_axis(value if isinstance(value, int) else tuple(value), dims) for value in values]

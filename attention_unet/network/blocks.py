@@ -35,28 +35,17 @@ class FeaturesOf(nn.Module):
 
 
 class Block(nn.Module):
-    """Convolution, normalisation and leaky ReLU, repeated; the first convolution has the stride.
+    """Convolution, normalisation and leaky ReLU, ``convs`` times; the first convolution has the stride.
 
     A residual block (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016) adds its input before the
     last leaky ReLU. Attention is after the last normalisation, before that addition, as in the papers that put it
     into residual blocks; ``gct`` is before each convolution, as published.
 
-    Normalisation is by instance, or by groups of eight channels if attention in the block weights channels.
+    Normalisation is ``norm``. If it is None: by instance, or by groups of eight channels if attention in the block
+    weights channels.
 
-    Args:
-        dims: 2 or 3 spatial dimensions.
-        inputs: channels in.
-        outputs: channels out.
-        kernel: kernel size, one number per axis.
-        stride: stride of the first convolution, one number per axis.
-        convs: number of convolutions.
-        residual: add the input.
-        attention: specification of a mechanism that needs no gating signal.
-        place: place of the attention; its channels are those of the output.
-        norm: another normalisation, whatever the attention.
-
-    Raises:
-        ValueError: if the mechanism needs a gating signal.
+    ``kernel`` and ``stride`` have one number per axis, ``place`` has the channels of the output. Raise ValueError if
+    the attention needs a gating signal.
     """
 
     def __init__(
@@ -131,11 +120,7 @@ def weighs_channels(attention: Attention) -> bool:
 
 
 def build_without_gate(spec: Spec, place: Place) -> Attention:
-    """Build attention for a place without gating signal.
-
-    Raises:
-        ValueError: if the mechanism needs a gating signal.
-    """
+    """Build attention for a place without gating signal. Raise ValueError if the mechanism needs one."""
     built = build_at(spec, place)
     if built.needs_gate:
         raise ValueError(f"attention {spec!r} needs the decoder's coarser signal, which only skips have: put it there")

@@ -106,11 +106,7 @@ def save_state(path: Path, state: TrainingState) -> None:
 
 
 def load_state(path: Path) -> TrainingState:
-    """Read a state. No code in the file is executed.
-
-    Raises:
-        ModelError: if the file is missing, damaged, or of another format.
-    """
+    """Read a state without executing code. Raise ModelError if it is missing, damaged, or of another format."""
     try:
         first, _, packed = path.read_bytes().partition(b"\n")
         kind, format_, sha256 = first.split(b" ")

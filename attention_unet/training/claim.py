@@ -8,11 +8,7 @@ from attention_unet.training.checkpoint import STATE, TrainingState, load_state
 
 
 def claim_folder(run: Path, resume: bool) -> TrainingState | None:
-    """Check that the folder is free, or has the run to resume. Return its saved state; None for a new run.
-
-    Raises:
-        ConfigError: if it has another run, files of something else, or no run to resume.
-    """
+    """Return the saved state of the run to resume; None for a new run. Raise ConfigError if the folder does not fit."""
     if not resume:
         for name in (STATE, WEIGHTS):
             if (run / name).exists():

@@ -30,11 +30,8 @@ WITHOUT_PLAN = {"data.fold", "training.seed", *MAY_CHANGE} - {"training.accelera
 def read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
     """Return the plan of all folds: that of an earlier call, or a new one.
 
-    A plan of another configuration is made anew if no fold has begun with it.
-
-    Raises:
-        ConfigError: as ``make_plan``, or if the dataset has other classes than the plan.
-        DataError: if a plan is damaged, or cannot be written.
+    A plan of another configuration is made anew if no fold has begun with it. Raise DataError if the plan is damaged,
+    or the dataset has other classes.
     """
     file, given = folder / PLAN, _planned_from(config)
     with folder_lock(folder, PLANNING):

@@ -144,11 +144,7 @@ def _check_earlier_splits(folder: Path, splits: Mapping[int, Split]) -> None:
 
 
 def check_folds(folds: Sequence[object], count: int) -> None:
-    """Check numbers of folds.
-
-    Raises:
-        ConfigError: if there is none, or no such fold.
-    """
+    """Raise ConfigError if there is no fold, or one outside of 0 to ``count`` - 1."""
     if not folds or not all(fold in range(count) for fold in folds):
         raise ConfigError(f"folds are {', '.join(map(str, folds))}: expected some from 0 to {count - 1}, such as 0,2")
 
@@ -175,9 +171,7 @@ def _train_folds(config: Config, folder: Path, folds: Sequence[int], plan: Plan)
 def _check_trained_folds(folder: Path, config: Config) -> dict[str, str]:
     """Return the digest of image and label by case id, from the folds trained so far.
 
-    Raises:
-        ConfigError: if a fold had another configuration.
-        DataError: if a case differs between two folds.
+    Raise ConfigError if a fold had another configuration, DataError if a case differs between two folds.
     """
     digests: dict[str, str] = {}
     for fold in range(config.data.folds):

@@ -21,12 +21,7 @@ class ProcessDied(UserError):
 
 @contextmanager
 def reporting_faults(run: Path, device: torch.device, processes: int) -> Iterator[None]:
-    """Report faults of memory, data workers and other processes of a training.
-
-    Raises:
-        ConfigError: if memory or shared memory is too small.
-        ProcessDied: if a data worker or another process of the training died.
-    """
+    """Raise ConfigError if memory or shared memory was too small, ProcessDied if a worker or another process died."""
     advice = f"continue from the last saved state with 'attention-unet train --resume --run {run}'"
     try:
         yield

@@ -81,11 +81,7 @@ def fit(training: Training) -> None:
 
 
 def finish_steps(training: Training, running: deque[Step], ahead: int = 0) -> None:
-    """Wait for the device until only ``ahead`` steps are not finished, and record the losses of the others.
-
-    Raises:
-        Diverged: if a gradient is not finite.
-    """
+    """Wait until only ``ahead`` steps are not finished, and record the losses of the others, or raise Diverged."""
     loop = training.loop
     while len(running) > ahead:
         step = running.popleft()

@@ -31,11 +31,7 @@ def write_history(file: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def read_history(file: Path) -> list[dict[str, float]]:
-    """Read the rows; each has at least step, minutes, loss and dice.
-
-    Raises:
-        DataError: if the file is not such a table.
-    """
+    """Read the rows, with at least step, minutes, loss and dice. Raise DataError if the file is not such a table."""
     rows = parse_table(file, lambda row: {name: float(value) for name, value in row.items()}, "numbers", ADVICE)
     missing = REQUIRED - set(rows[0] if rows else ())
     if missing:
@@ -74,11 +70,7 @@ def write_validations(file: Path, rows: Sequence[CaseDice]) -> None:
 
 
 def read_validations(file: Path) -> list[CaseDice]:
-    """Read the result of ``write_validations``.
-
-    Raises:
-        DataError: if the file is not such a table.
-    """
+    """Read the result of ``write_validations``. Raise DataError if the file is not such a table."""
 
     def build(row: dict[str, str]) -> CaseDice:
         return CaseDice(int(row["step"]), row["case"], row["class"], float(row["dice"]))

@@ -38,11 +38,7 @@ class Step(NamedTuple):
     norm: Tensor
 
     def read_loss(self) -> float:
-        """Wait for the step and return its loss.
-
-        Raises:
-            Diverged: if the gradient is not finite. The weights are then lost.
-        """
+        """Wait for the step and return its loss. If the gradient is not finite, weights are lost: raise Diverged."""
         loss, norm = torch.stack([self.loss, self.norm]).tolist()  # one wait, not two
         if not math.isfinite(norm):
             raise Diverged(
@@ -135,11 +131,7 @@ class Learner:
         )
 
     def restore(self, state: LearnerState) -> None:
-        """Restore a state.
-
-        Raises:
-            ModelError: if the state is of another network.
-        """
+        """Restore a state. Raise ModelError if it is of another network."""
         self.step = state.step
         try:
             self.network.load_state_dict(state.network)

@@ -84,12 +84,8 @@ def train_locator(
 ) -> Locator | None:
     """Train a locator for at most a tenth of the budget, which is in minutes or steps.
 
-    Returns:
-        The locator; None if it lost structures in held-out cases or found too much, if there is no time for enough
-        steps, or if no case is held out.
-
-    Raises:
-        Interrupted: if the user asked to stop.
+    Return None if it lost structures in held-out cases or found too much, if there is no time for enough steps, or if
+    no case is held out. Raise Interrupted if the user asked to stop.
     """
     if not held_out:
         return None
@@ -129,8 +125,7 @@ def train_locator(
 def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Config, caught: Sequence[int]) -> bool:
     """Train a learner until its budget is spent, or for 400 steps if these take less.
 
-    Returns:
-        Whether it was trained; not if the first steps show that its time is over before step 100.
+    Return False if the first steps show that its time is over before step 100.
     """
     fabric, before, spent_before, fastest = learner.fabric, torch.get_num_threads(), 0.0, math.inf
     numbers = patch_numbers(0, patches.plan.batch, fabric.global_rank, fabric.world_size)

@@ -60,11 +60,7 @@ class MuonAndAdamW(Optimizer):
         self._adam.step()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore a state.
-
-        Raises:
-            ValueError: if it is of another network or optimiser.
-        """
+        """Restore a state. Raise ValueError if it is of another network or optimiser."""
         super().load_state_dict(state_dict)
         self._adam.state, self._adam.param_groups = self.state, self.param_groups[1:]
 

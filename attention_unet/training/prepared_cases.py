@@ -73,8 +73,7 @@ def prepare_cases(
 ) -> PreparedCases:
     """Preprocess and check all cases before the first step. One process per machine does it; the others wait.
 
-    Raises:
-        DataError: if a case cannot be preprocessed, a class cannot be learned, or nothing is annotated.
+    Raise DataError if a case cannot be preprocessed, a class cannot be learned, or nothing is annotated.
     """
     training = [case for case in dataset.cases if case.id in settings.split.training]
     held_out = [case for case in dataset.cases if case.id in settings.split.validation]

@@ -29,9 +29,7 @@ class Preview:
 def preview(config: Config, dataset: Dataset, inspection: Inspection, subjects: Mapping[str, str]) -> Preview:
     """Plan a training on the readable cases of a dataset, of which there is at least one.
 
-    Raises:
-        ConfigError: if no plan fits the configuration, data and machine.
-        ModelError: if the model to start from cannot be used.
+    Raise ConfigError if no plan fits, ModelError if the model to start from cannot be used.
     """
     cases = [case for case in dataset.cases if case.id not in inspection.problems]
     judged, warnings, refusal = True, [], None

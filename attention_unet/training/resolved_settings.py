@@ -111,11 +111,7 @@ class ResolvedSettings:
 
 
 def read_resolved_settings(state: TrainingState, file: Path) -> ResolvedSettings:
-    """Return the settings of the run in a saved state.
-
-    Raises:
-        ModelError: if the state has no valid settings.
-    """
+    """Return the settings of the run in a saved state. Raise ModelError if it has no valid ones."""
     try:
         return ResolvedSettings.from_plain(state.settings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -131,9 +127,6 @@ def resolve_settings(
 
     The plan is for whole scans, or for the part that a locator finds. With a model to start from, it keeps the network
     of that model.
-
-    Raises:
-        ConfigError: as in ``make_plan``.
     """
     ids = [case.id for case in dataset.cases]
     subjects = find_subjects(config.data, dataset.root, ids)
@@ -151,11 +144,7 @@ def resolve_settings(
 
 
 def check_images(dataset: Dataset, synthesize: float) -> None:
-    """Check that a dataset has images, or that all are to be synthesized.
-
-    Raises:
-        ConfigError: if not.
-    """
+    """Raise ConfigError if a dataset lacks images, and not all are to be synthesized."""
     if any(case.synthetic for case in dataset.cases) and synthesize < 1:
         raise ConfigError(
             f"{dataset.root}: has label maps and no images: add them, or set augmentation.synthesize to 1 to make some"
@@ -171,10 +160,8 @@ def hold_out_cases(config: Config, ids: Sequence[str], subjects: Mapping[str, st
 def resume_settings(before: ResolvedSettings, config: Config, override: bool, run: Path) -> ResolvedSettings:
     """Return the settings of a resumed run: the new configuration, with split, plan and subjects of the earlier run.
 
-    With ``override`` fields in MAY_BE_OVERRIDDEN may change, too, except OF_THE_PLAN.
-
-    Raises:
-        ConfigError: if other fields than those in MAY_CHANGE changed; it names all of them.
+    Raise ConfigError that names all changed fields except those in MAY_CHANGE. With ``override`` fields in
+    MAY_BE_OVERRIDDEN may change, too, except OF_THE_PLAN.
     """
     config = configure_like_start(before, config)
     changed = changed_fields(before, config)
@@ -189,11 +176,7 @@ def resume_settings(before: ResolvedSettings, config: Config, override: bool, ru
 
 
 def configure_like_start(before: ResolvedSettings, config: Config) -> Config:
-    """Return a configuration with the network of the model that an earlier run started from.
-
-    Raises:
-        ConfigError: if it names another model.
-    """
+    """Return a configuration with the network of the model that a run started from. Raise ConfigError for another."""
     start, given = before.config.training.start_from, config.training.start_from
     if not before.origin:
         return config

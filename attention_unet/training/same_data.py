@@ -16,13 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def check_dataset(settings: ResolvedSettings, dataset: Dataset, all_cases: bool) -> None:
-    """Check that a dataset still has the cases, channels and classes of a run, and that no subject is split.
+    """Raise DataError if a case of a run is missing, or channels or classes changed; ConfigError if a subject is split.
 
     Warn of cases that were added, if the run began with ``all_cases`` of the dataset.
-
-    Raises:
-        ConfigError: if a subject would be both trained on and held out.
-        DataError: if a case is missing, or if channels or classes changed.
     """
     split = settings.split
     known, there = {*split.training, *split.validation}, {case.id for case in dataset.cases}
@@ -43,11 +39,7 @@ def check_dataset(settings: ResolvedSettings, dataset: Dataset, all_cases: bool)
 
 
 def check_classes(plan: Plan, dataset: Dataset) -> None:
-    """Check that the channels and classes of a dataset are those of a plan.
-
-    Raises:
-        DataError: if not.
-    """
+    """Raise DataError if the channels or classes of a dataset are not those of a plan."""
     for name, before, now in (
         ("channels", list(plan.channels), list(dataset.channels)),
         ("classes", plan.labels.to_json(), dataset.labels.to_json()),
@@ -60,11 +52,7 @@ def check_classes(plan: Plan, dataset: Dataset) -> None:
 
 
 def add_digests(settings: ResolvedSettings, facts: Sequence[CaseFacts]) -> ResolvedSettings:
-    """Return settings with the digests of the cases. Check first that no digest changed since the run began.
-
-    Raises:
-        DataError: if an image or a label changed.
-    """
+    """Return settings with the digests of the cases. Raise DataError if one changed since the run began."""
     digests = {fact.id: fact.digest + fact.label_digest + ",".join(fact.unannotated) for fact in facts}
     changed = [case for case, digest in settings.digests.items() if digests.get(case, digest) != digest]
     if changed:

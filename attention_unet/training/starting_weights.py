@@ -50,11 +50,7 @@ class Origin:
 
 
 def load_start(config: Config) -> Model | None:
-    """Return the model that a training starts from; None for new weights.
-
-    Raises:
-        ModelError: if it is missing, damaged, or of another format.
-    """
+    """Return the model that a training starts from, as ``load_model``; None for new weights."""
     return load_model(config.training.start_from) if config.training.start_from else None
 
 

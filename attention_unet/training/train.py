@@ -284,11 +284,7 @@ def _resolve_precision(config: Config, run: Path, resume: bool) -> Config:
 
 
 def read_config(run: Path) -> Config:
-    """Return the configuration of a run.
-
-    Raises:
-        ConfigError: if the folder has no valid configuration.
-    """
+    """Return the configuration of a run. Raise ConfigError if the folder has no valid one."""
     try:
         return Config.from_plain(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:

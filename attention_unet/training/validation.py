@@ -59,13 +59,10 @@ def validate(
     overlap: float = OVERLAP,
     seconds: float | None = None,
 ) -> Validation | None:
-    """Predict cases by a network in eval mode, and compute their Dice.
+    """Predict cases by a network in eval mode, and compute their Dice; return None if stopped.
 
     ``stop`` is called before each case; no case is begun after so many seconds. Without a locator, whole scans are
     predicted.
-
-    Returns:
-        The results; None if stopped.
     """
     found = Validation({}, {}, [], [])
     model = Model(network, plan, device, locator=locator)
