@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass
-from operator import add
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,7 @@ log = logging.getLogger(__name__)
 LESIONS = "components.csv"
 
 
-@dataclass(frozen=True)
-class Lesions:
+class Lesions(NamedTuple):
     """Numbers of connected components of a class, of one or more cases.
 
     Attributes:
@@ -58,15 +56,11 @@ class Lesions:
         both = self.sensitivity + self.precision
         return 2 * self.sensitivity * self.precision / both if both else 0.0
 
-    def __add__(self, other: "Lesions") -> "Lesions":
-        """Return the numbers of both together."""
-        return Lesions(*map(add, astuple(self), astuple(other)))
-
 
 def write_lesions(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
     """Write ``components.csv``. Return why cases failed, by case."""
     rows: list[Sequence[object]] = []
-    total: dict[str, Lesions] = {}
+    by_class: dict[str, list[Lesions]] = {}
     failed: dict[str, str] = {}
     with progress_bar("components", len(files.cases)) as done:
         for name, case in files.cases.items():
@@ -75,16 +69,17 @@ def write_lesions(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
                 mask = files.predicted.get(name)
                 prediction = np.zeros_like(reference) if mask is None else read_labels(mask).array[0]
                 for each, counts in count_lesions(prediction, reference, files.labels, case.unannotated).items():
-                    total[each] = total[each] + counts if each in total else counts
+                    by_class.setdefault(each, []).append(counts)
                     shares = (f"{share:.6g}" for share in (counts.sensitivity, counts.precision, counts.f1))
-                    rows.append([name, each, counts.reference, counts.found, counts.predicted, counts.true, *shares])
+                    rows.append([name, each, *counts, *shares])
             done()
-    head = ["case", "class", "reference", "found", "predicted", "true", "sensitivity", "precision", "f1"]
+    head = ["case", "class", *Lesions._fields, "sensitivity", "precision", "f1"]
     write_text(evaluation / LESIONS, csv_text([head, *rows]))
-    for each, counts in total.items():
+    for each, of_cases in by_class.items():
+        total = Lesions(*map(sum, zip(*of_cases, strict=True)))
         log.info(
             "%s, components of all cases: %d of %d found, %d of %d predicted ones true, F1 %.3f",
-            *(each, counts.found, counts.reference, counts.true, counts.predicted, counts.f1),
+            *(each, total.found, total.reference, total.true, total.predicted, total.f1),
         )
     return failed
 

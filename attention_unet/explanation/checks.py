@@ -105,11 +105,6 @@ def count_steps(model: Model, controls: Controls) -> int:
     return 1 + len(ablations) + channels + maps + deletions + len(model.plan.labels.names)
 
 
-def predict_maps(model: Model, volume: Volume) -> dict[str, NDArray[np.float32]]:
-    """Return the attention map of each place, on the grid of the volume; NaN where no window was predicted."""
-    return _predict(model, volume, attention=True).attention
-
-
 def _predict(model: Model, volume: Volume, attention: bool) -> Prediction:
     """Predict with all components, and attention marked where no window was predicted."""
     # Every condition sees the same part of the scan, whatever its mask.
@@ -249,4 +244,5 @@ def predict_common_maps(model: Model, case: Case) -> CommonMaps:
         DataError: if a file cannot be read.
     """
     volume = read_channels(case)
-    return to_common_grid(predict_maps(model, volume), volume, model.plan.preprocessing.stack)
+    maps = _predict(model, volume, attention=True).attention
+    return to_common_grid(maps, volume, model.plan.preprocessing.stack)

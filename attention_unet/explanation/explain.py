@@ -84,12 +84,8 @@ def _load_second_model(second: Path, run: Path, device: str) -> Model:
     if model.sha256 == first.sha256:
         raise ConfigError(f"{second}: is the same model as {run}: expected another training, such as of another seed")
     ours, theirs = (
-        {
-            "classes": each.plan.labels,
-            "channels": each.plan.channels,
-            "attention": each.plan.architecture.describe_attention(),
-        }
-        for each in (first, model)
+        {"classes": plan.labels, "channels": plan.channels, "attention": plan.architecture.describe_attention()}
+        for plan in (first.plan, model.plan)
     )
     if different := [name for name, value in ours.items() if theirs[name] != value]:
         raise ConfigError(

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +15,6 @@ from attention_unet.scans.label_table import COLOURS
 PARTS = Path(__file__).parent / "page"
 EVALUATION = ("scores.js", "volume.js", "planes.js", "viewer.js", "training.js", "page.js")  # scripts, in order
 STUDY = ("study.js",)
-SLOT = re.compile(r"\{\{(\w+)\}\}")  # {{name}} in the template
 
 
 def build_page(
@@ -44,8 +42,7 @@ def build_page(
         ),
         "script": script,
     }
-    template = (PARTS / "page.html").read_text(encoding="utf-8")
-    return SLOT.sub(lambda slot: parts[slot[1]], template)
+    return (PARTS / "page.html").read_text(encoding="utf-8").format(**parts)
 
 
 def as_json(facts: Mapping[str, Any]) -> str:

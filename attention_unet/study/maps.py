@@ -10,8 +10,8 @@ from attention_unet.errors import ConfigError
 from attention_unet.explanation.explain import explain_run
 from attention_unet.explanation.findings import MIN_PERSONS
 from attention_unet.files.atomic import write_text
-from attention_unet.files.json_file import parse_object, read_object
-from attention_unet.files.run_folder import EXPLANATION, HELD_OUT, PLAN
+from attention_unet.files.json_file import parse_object
+from attention_unet.files.run_folder import PLAN
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.finished import CELLS, MAPS, RUNS, finished_record
 from attention_unet.study.registration import Registration
@@ -48,10 +48,9 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
         log.info("maps of %s", arm)
         data = study.arms[arm].data
         root = str(Path(data.dataset).parent) if Path(data.dataset).is_absolute() else data.root
-        _, failed = explain_run(first, second[0] if second else None, cases, root, "auto")
+        found, failed = explain_run(first, second[0] if second else None, cases, root, "auto")
         for reason in failed.values():
             log.warning("%s: not checked: %s", arm, reason)
-        found = read_object(first / HELD_OUT / EXPLANATION)
         if not found["cases"]:
             raise ConfigError(f"{first}: no case could be checked: {next(iter(failed.values()), 'none is scored')}")
         first_scores, *second_scores = (record.scores_sha256 for record in records)

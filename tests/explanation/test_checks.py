@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from attention_unet.dataset.cases import Case
 from attention_unet.evaluation.metrics import dice
-from attention_unet.evaluation.structure_attention import attention_in_structures
+from attention_unet.evaluation.structure_attention import attention_in_structures, mark_unpredicted
 from attention_unet.explanation.ablation import ablated, has_replaceable_maps, predict_with_maps
 from attention_unet.explanation.checks import (
     FLAT,
@@ -21,7 +21,6 @@ from attention_unet.explanation.checks import (
     check_case,
     count_steps,
     predict_common_maps,
-    predict_maps,
 )
 from attention_unet.explanation.common_grid import from_common_grid, mean_maps
 from attention_unet.explanation.deletion_curve import SHARES, delete_voxels, random_blocks, rank_voxels, signed_distance
@@ -65,6 +64,10 @@ def checked(cohort, run, tmp_path_factory):
 def predicted(model, volume, attention=False):
     settings = Settings(overlap=OVERLAP, whole_scan=False, attention=attention, drop_small=())
     return predict_volume([model], volume, settings)
+
+
+def predict_maps(model, volume):
+    return {place: mark_unpredicted(weights) for place, weights in predicted(model, volume, True).attention.items()}
 
 
 def mean_dice(model, label_map, reference):

@@ -82,14 +82,13 @@ def test_cases_that_fail_are_told(small, done, tmp_path, caplog):
     check_maps(*register(small, done), done, 6)
     copy_study(done, tmp_path, "runs", "maps")
     filled, registration = register(small, tmp_path)
-    explained = ({}, {"phantom_000": "phantom_000.nii.gz: is damaged"})
-    with mock.patch("attention_unet.study.maps.explain_run", return_value=explained):
+    failed = {"phantom_000": "phantom_000.nii.gz: is damaged"}
+    found = json.loads(next(tmp_path.glob("runs/gate-all-seed0/fold0/held-out/explanation.json")).read_text())
+    with mock.patch("attention_unet.study.maps.explain_run", return_value=(found, failed)):
         check_maps(filled, registration, tmp_path, 7)
     assert "gate: not checked: phantom_000.nii.gz: is damaged" in caplog.text
-    explanation = next(tmp_path.glob("runs/gate-all-seed0/fold0/held-out/explanation.json"))
-    explanation.write_text(json.dumps({**json.loads(explanation.read_text()), "cases": []}))
     with (
-        mock.patch("attention_unet.study.maps.explain_run", return_value=explained),
+        mock.patch("attention_unet.study.maps.explain_run", return_value=({**found, "cases": []}, failed)),
         pytest.raises(ConfigError, match=r"no case could be checked: phantom_000\.nii\.gz: is damaged"),
     ):
         check_maps(filled, registration, tmp_path, 8)
