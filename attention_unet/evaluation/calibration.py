@@ -8,7 +8,6 @@ away nearly all voxels are certain background: the more of them are counted, the
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -36,30 +35,6 @@ PRESENT = 0.5  # a voxel counts as predicted above this probability
 STATISTICS = ("voxels", "probability", "share")
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Voxels by the probability of a class, in bins of equal width from 0 to 1.
-
-    Attributes:
-        voxels: number of voxels in each bin.
-        probability: mean probability in each bin, NaN if the bin is empty.
-        share: share of the voxels of each bin that belong to the class, NaN if the bin is empty.
-    """
-
-    voxels: NDArray[np.float64]
-    probability: NDArray[np.float64]
-    share: NDArray[np.float64]
-
-    def error(self, first: int = 0) -> float:
-        """Return the expected calibration error, 0 to 1: the mean over voxels of |probability - share|.
-
-        Only bins from number ``first`` count; NaN if they have no voxels. Certain background in the lowest bin makes
-        the error small.
-        """
-        voxels, difference = self.voxels[first:], np.nan_to_num(np.abs(self.probability - self.share))[first:]
-        return float((voxels * difference).sum() / voxels.sum()) if voxels.sum() else float("nan")
-
-
 def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
     """Write ``calibration.csv`` from the predicted probabilities, if any. Return why cases failed, by case."""
     table = evaluation / CALIBRATION
@@ -77,7 +52,9 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
         plural(len(probabilities) - len(failed), "case"),
         100 / BINS,
         ", ".join(
-            f"{name} {each.error():.4f} ({each.error(1):.4f})" for name, each in by_class.items() if each.voxels.any()
+            f"{name} {calibration_error(bins):.4f} ({calibration_error(bins[:, 1:]):.4f})"
+            for name, bins in by_class.items()
+            if bins[0].any()
         ),
         table,
     )
@@ -86,18 +63,15 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
 
 def measure_reliability(
     probabilities: Mapping[str, Path], cases: Mapping[str, Case], labels: Labels, done: Callable[[], None]
-) -> tuple[dict[str, Reliability], dict[str, str]]:
-    """Return the reliability of each class over all cases, and why cases failed, by case."""
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
+    """Return the sums of ``count_by_bin`` over all cases for each class, and why cases failed, by case."""
     sums = np.zeros((len(labels.names), 3, BINS))
     failed: dict[str, str] = {}
     for case, file in probabilities.items():
         with noting_failure(failed, case):
             sums += _count_case(file, cases[case], labels)
         done()
-    voxels, probability, truth = np.moveaxis(sums, 1, 0)
-    with np.errstate(invalid="ignore"):
-        by_class = zip(labels.names, voxels, probability / voxels, truth / voxels, strict=True)
-    return {name: Reliability(*statistics) for name, *statistics in by_class}, failed
+    return dict(zip(labels.names, sums, strict=True)), failed
 
 
 def count_by_bin(probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -107,13 +81,22 @@ def count_by_bin(probability: NDArray[np.floating], truth: NDArray[np.bool_]) ->
     return np.stack([np.bincount(bins, weight, BINS).astype(np.float64) for weight in weights])
 
 
-def calibration_to_csv(reliabilities: Mapping[str, Reliability]) -> str:
+def calibration_error(bins: NDArray[np.float64]) -> float:
+    """Return the expected calibration error, 0 to 1: the mean over voxels of |probability - share|; NaN without voxels.
+
+    ``bins`` are those of ``count_by_bin``. Certain background in the lowest bin makes the error small.
+    """
+    voxels, probability, truth = bins
+    return float(np.abs(probability - truth).sum() / voxels.sum()) if voxels.any() else math.nan
+
+
+def calibration_to_csv(by_class: Mapping[str, NDArray[np.float64]]) -> str:
     """Return the text of ``calibration.csv``: one row per class and bin that holds voxels."""
     rows: list[list[object]] = [["class", "from", "to", *STATISTICS]]
-    for name, each in reliabilities.items():
-        for i in np.flatnonzero(each.voxels):
-            edges = [f"{i / BINS:.4f}", f"{(i + 1) / BINS:.4f}", int(each.voxels[i])]
-            rows.append([name, *edges, f"{each.probability[i]:.6g}", f"{each.share[i]:.6g}"])
+    for name, (voxels, probability, truth) in by_class.items():
+        for i in np.flatnonzero(voxels):
+            edges = [f"{i / BINS:.4f}", f"{(i + 1) / BINS:.4f}", int(voxels[i])]
+            rows.append([name, *edges, f"{probability[i] / voxels[i]:.6g}", f"{truth[i] / voxels[i]:.6g}"])
     return csv_text(rows)
 
 

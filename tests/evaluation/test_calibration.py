@@ -8,7 +8,7 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.dataset.cases import Case
-from attention_unet.evaluation.calibration import BINS, Reliability, count_by_bin, measure_reliability
+from attention_unet.evaluation.calibration import BINS, calibration_error, count_by_bin, measure_reliability
 from attention_unet.scans.labels import Labels
 from tests.conftest import oblique_affine, read_csv, save_nifti
 
@@ -58,9 +58,9 @@ def by_hand(pairs):
 
 
 def test_background_beyond_doubt_makes_errors_small():
-    reliability = Reliability(np.array([96.0, 1, 3]), np.array([0.0, 0.5, 0.9]), np.array([0.0, 0.0, 1.0]))
-    assert reliability.error() == pytest.approx((0.5 + 3 * 0.1) / 100)
-    assert reliability.error(1) == pytest.approx((0.5 + 3 * 0.1) / 4)
+    bins = np.array([[96, 1, 3], [0, 0.5, 3 * 0.9], [0, 0, 3]])
+    assert calibration_error(bins) == pytest.approx((0.5 + 3 * 0.1) / 100)
+    assert calibration_error(bins[:, 1:]) == pytest.approx((0.5 + 3 * 0.1) / 4)
 
 
 def test_probabilities_that_can_be_believed(tmp_path):
@@ -68,19 +68,19 @@ def test_probabilities_that_can_be_believed(tmp_path):
     by_class, failed = measure_reliability(probability_files(references), references, LABELS, lambda: None)
     assert failed == {}
     for name, value, channel in (("a", 1, 1), ("b", 4, 2)):
-        reliability = by_class[name]
-        assert reliability.voxels.sum() == 4 * np.prod(GRID)
-        assert reliability.error() < 0.02
+        assert by_class[name][0].sum() == 4 * np.prod(GRID)
+        assert calibration_error(by_class[name]) < 0.02
         pairs = [(draw_case(seed)[0][..., channel].ravel(), draw_case(seed)[1].ravel() == value) for seed in range(4)]
-        assert reliability.error() == pytest.approx(by_hand(pairs), abs=1e-6)
+        assert calibration_error(by_class[name]) == pytest.approx(by_hand(pairs), abs=1e-6)
 
 
 def test_probabilities_that_are_too_sure(tmp_path):
     """At a probability p the share is p / 2, so the error is half the mean of p."""
     references = cohort(tmp_path, true=lambda p: p / 2)
     by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
-    np.testing.assert_allclose(by_class["a"].share, by_class["a"].probability / 2, atol=0.06)
-    assert by_class["a"].error() == pytest.approx(0.25, abs=0.01)
+    voxels, probability, truth = by_class["a"]
+    np.testing.assert_allclose(truth / voxels, probability / voxels / 2, atol=0.06)
+    assert calibration_error(by_class["a"]) == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.parametrize("wrong", [100.0, -4.0])
@@ -102,16 +102,15 @@ def test_voxels_far_from_any_structure_do_not_count(tmp_path):
     save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", predicted, AFFINE)
     references = {"x": Case("x", (), save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE))}
     by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
-    assert by_class["a"].voxels.sum() == 11 * 21 * 5
-    assert by_class["a"].error() == pytest.approx(1 / (11 * 21 * 5))
+    assert by_class["a"][0].sum() == 11 * 21 * 5
+    assert calibration_error(by_class["a"]) == pytest.approx(1 / (11 * 21 * 5))
 
 
 def test_bins():
     voxels, probability, truth = count_by_bin(np.array([0.0, 0.05, 0.5, 1.0]), np.array([False, True, True, True]))
     assert (voxels[0], voxels[BINS // 2], voxels[-1]) == (2, 1, 1)
     assert (probability[0], truth[0]) == (pytest.approx(0.05), 1)
-    nothing = np.zeros(BINS)
-    assert np.isnan(Reliability(nothing, nothing, nothing).error())
+    assert np.isnan(calibration_error(np.zeros((3, BINS))))
 
 
 def test_evaluation_tells_it_where_probabilities_were_saved(tmp_path, capsys):
@@ -143,7 +142,7 @@ def test_a_case_without_structures_counts_nothing(tmp_path):
     save_nifti(tmp_path / "p" / "probabilities" / "x.nii.gz", predicted, AFFINE)
     references = {"x": Case("x", (), save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE))}
     by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
-    assert not by_class["a"].voxels.any()
+    assert not by_class["a"][0].any()
 
 
 def test_a_structure_that_is_invented_far_away_counts(tmp_path):
@@ -154,4 +153,5 @@ def test_a_structure_that_is_invented_far_away_counts(tmp_path):
     references = {"x": Case("x", (), save_nifti(tmp_path / "r" / "x.nii.gz", label_map, AFFINE))}
     by_class, _ = measure_reliability(probability_files(references), references, LABELS, lambda: None)
     sure = int(0.92 * BINS)
-    assert (by_class["a"].voxels[sure], by_class["a"].share[sure]) == (2, 0)
+    voxels, _, truth = by_class["a"][:, sure]
+    assert (voxels, truth) == (2, 0)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from attention_unet.evaluation.calibration import Reliability, calibration_to_csv
+from attention_unet.evaluation.calibration import calibration_to_csv
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.report.report import write_report
 from tests.explanation.build import checks
@@ -18,7 +18,7 @@ def report(run, tmp_path_factory):
     """Write a report with all parts."""
     folder = tmp_path_factory.mktemp("report")
     evaluation = build_evaluation(folder)
-    bins = Reliability(np.array([10.0, 30.0]), np.array([0.1, 0.8]), np.array([0.2, 0.9]))
+    bins = np.array([[10.0, 30.0], [1.0, 24.0], [2.0, 27.0]])  # voxels, sums of probability, true voxels
     (evaluation / "calibration.csv").write_text(calibration_to_csv({"block": bins}))
     (evaluation / "explanation.json").write_text(json.dumps(summarise_findings(checks(), "sha")))
     record = json.loads((folder / "p" / "run.json").read_text()) | {"models_sha256": ["sha"]}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.evaluation.calibration import Reliability, calibration_to_csv
+from attention_unet.evaluation.calibration import calibration_to_csv
 from attention_unet.evaluation.rows import metrics_to_csv
 from attention_unet.report.page import as_json
 from attention_unet.report.training import describe_run, find_runs
@@ -126,7 +126,7 @@ def test_references_that_are_gone_are_told_once(tmp_path, capsys):
 
 def test_calibration_is_shown_where_it_was_worked_out(tmp_path):
     evaluation = build_evaluation(tmp_path, ["plain"])
-    bins = Reliability(np.array([1.0, 3.0]), np.array([0.1, 0.9]), np.array([0.0, 1.0]))
+    bins = np.array([[1, 3], [0.1, 2.7], [0, 3]])  # voxels, sums of probability, true voxels
     (evaluation / "calibration.csv").write_text(calibration_to_csv({"block": bins}))
     assert main(["report", str(evaluation)]) == 0
     calibration = facts_of(evaluation / "report.html")["scores"]["calibration"]
