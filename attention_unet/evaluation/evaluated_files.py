@@ -13,7 +13,8 @@ from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.paths import relative_path
-from attention_unet.files.prediction_folder import attention_places
+from attention_unet.files.prediction_folder import attention_path
+from attention_unet.places import PLACES
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import stem
 
@@ -49,9 +50,11 @@ class EvaluatedFiles:
         """Return the folder of a prediction, and the name by which other files of this case are there."""
         return self.predicted[case].parent, stem(self.predicted[case])
 
-    def attention_places(self, case: str) -> list[str]:
-        """Return the places with an attention map of a case beside its prediction."""
-        return attention_places(*self.folder_and_stem(case)) if case in self.predicted else []
+    def attention_maps(self, case: str) -> dict[str, Path]:
+        """Return the attention maps of a case beside its prediction, by place."""
+        known = PLACES if case in self.predicted else ()
+        paths = {place: attention_path(*self.folder_and_stem(case), place) for place in known}
+        return {place: path for place, path in paths.items() if path.is_file()}
 
 
 def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:

@@ -8,7 +8,6 @@ from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import noting_failure
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.evaluation.rows import Row, mean_dice
-from attention_unet.files.prediction_folder import attention_path
 from attention_unet.pictures.figures import save_figure
 from attention_unet.pictures.mosaic import Scene, draw_mosaic
 from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume
@@ -41,8 +40,7 @@ def _read_scene(files: EvaluatedFiles, case: str, title: str) -> Scene:
     channel = next(number for number in range(len(volume.array)) if number not in absent)
     reference, prediction = (read_labels(path) for path in (files.reference(case), files.predicted[case]))
     check_same_grid(volume, reference)
-    places = files.attention_places(case)[:1]
-    maps = {place: read_volume(attention_path(*files.folder_and_stem(case), place)) for place in places}
+    maps = {place: read_volume(path) for place, path in [*files.attention_maps(case).items()][:1]}
     for weights in maps.values():
         check_same_grid(weights, reference)
     return Scene(

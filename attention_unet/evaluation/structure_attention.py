@@ -16,7 +16,6 @@ from attention_unet.errors import noting_failure
 from attention_unet.evaluation.evaluated_files import ADVICE, EvaluatedFiles
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
-from attention_unet.files.prediction_folder import attention_path
 from attention_unet.machine.progress import progress_bar
 from attention_unet.scans.labels import Labels, mask_of
 from attention_unet.scans.volumes import check_same_grid, read_labels, read_volume
@@ -55,7 +54,7 @@ def write_structure_attention(evaluation: Path, files: EvaluatedFiles) -> dict[s
     """Write ``attention.csv`` from the predicted attention maps, if any. Return why cases failed, by case."""
     rows: list[StructureAttention] = []
     failed: dict[str, str] = {}
-    cases = [case for case in files.cases if files.attention_places(case)]
+    cases = [case for case in files.cases if files.attention_maps(case)]
     with progress_bar("attention", len(cases)) as done:
         for case in cases:
             with noting_failure(failed, case):
@@ -73,8 +72,8 @@ def _measure_case(files: EvaluatedFiles, case: str) -> list[StructureAttention]:
     """Measure the attention at all places of a case."""
     rows = []
     reference = read_labels(files.reference(case))
-    for place in files.attention_places(case):
-        weights = read_volume(attention_path(*files.folder_and_stem(case), place))
+    for place, path in files.attention_maps(case).items():
+        weights = read_volume(path)
         check_same_grid(weights, reference)
         marked = mark_unpredicted(weights.array[0])
         truth = reference.array[0], files.labels, files.cases[case].unannotated

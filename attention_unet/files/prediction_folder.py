@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from attention_unet.places import PLACES
-
 ATTENTION, DICOM, PREVIEW = "attention", "dicom", "preview"
 PROBABILITIES, UNCERTAINTY = "probabilities", "uncertainty"
 GRAD_CAM = "grad-cam"
@@ -49,8 +47,3 @@ def probabilities_path(output: Path, case: str) -> Path:
 def uncertainty_path(output: Path, case: str, measure: str) -> Path:
     """Return the path of an uncertainty map of a case."""
     return output / UNCERTAINTY / f"{case}_{measure}.nii.gz"
-
-
-def attention_places(output: Path, case: str) -> list[str]:
-    """Return the places of the network with an attention map of a case on the disk."""
-    return [place for place in PLACES if attention_path(output, case, place).is_file()]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
-from attention_unet.files.prediction_folder import attention_path, grad_cam_path
+from attention_unet.files.prediction_folder import grad_cam_path
 from attention_unet.pictures.mosaic import upper_bound
 from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.geometry import ScanGrid, fit_grid
@@ -121,11 +121,10 @@ def _find_maps(
     if case not in files.predicted:
         return
     folder, stored = files.folder_and_stem(case)
-    for place in files.attention_places(case):
+    for place, path in files.attention_maps(case).items():
         size_mm = sizes_mm.get(place, spacing_mm)
         size = " x ".join(f"{mm:.3g}" for mm in size_mm)
-        name = f"attention, {place}, voxels of {size} mm"
-        yield name, attention_path(folder, stored, place), size_mm / spacing_mm
+        yield f"attention, {place}, voxels of {size} mm", path, size_mm / spacing_mm
     for name, label in zip(files.labels.names, files.labels.painted, strict=True):
         path = grad_cam_path(folder, stored, label)
         if path.is_file():
