@@ -138,7 +138,7 @@ def _print_plan(study: "Study", folder: Path) -> None:
     from attention_unet.study.verdicts import ASSUMED_SD, expected_half_width
 
     filled, registration = register(study, folder, save=False)
-    plans = plan_arms(study, registration.plan)
+    plans = plan_arms(study, registration.common_plan)
     cells, seconds, costs = study.cells(), 0.0, measure_costs(filled, registration, plans)
     write_costs(costs, folder)
     for cost in costs:

@@ -76,7 +76,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
         outdated: list[Path] = []
         if changes:
             if known and any(text.startswith(NEEDS_TRAINING) and not text.endswith(" removed") for text in changes):
-                _check_trainable(study, found.plan)
+                _check_trainable(study, found.common_plan)
             seen = max([len(finished), *(each.trainings for each in found.amendments)])  # some may be put aside since
             before, found = found, found.amended(study, _now(), seen, changes, reason or "")
             changed = [arm for arm in before.study["arms"] if before.digest_of_arm(arm) != found.digest_of_arm(arm)]
@@ -88,7 +88,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
         elif reason:
             log.warning("%s: nothing has changed: the reason is not recorded", file)
         if save and (changes or not known):
-            content = {"sha256": found.sha256, **found.to_plain()}
+            content = {"sha256": found.sha256, **dataclasses.asdict(found)}
             write_text(file, json.dumps(content, indent=1) + "\n")
             log.info("the study is recorded in %s, sha256 %s", file, found.sha256)
         locks.close()  # a training that starts now finds the record changed
@@ -97,7 +97,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             aside = next(path for n in numbers if not (path := folder / f"before-amendment-{n}").exists())
             move_results(outdated, folder, aside)
             log.warning("%s: results of arms that were changed or removed are moved to here", aside)
-    arms = {name: fill_from_plan(arm, found.plan) for name, arm in study.arms.items()}
+    arms = {name: fill_from_plan(arm, found.common_plan) for name, arm in study.arms.items()}
     return dataclasses.replace(study, arms=arms), found
 
 

@@ -50,33 +50,28 @@ class Registration:
     Attributes:
         study: plain values of the study.
         date: when it was recorded, UTC.
-        plain_plan: values of the plan, as in the file: another version of the program may write other fields.
+        plan: values of the plan, as in the file: another version of the program may write other fields.
         amendments: the changes since.
     """
 
     study: dict[str, Any]
     date: str
-    plain_plan: dict[str, Any]
+    plan: dict[str, Any]
     amendments: list[Amendment]
 
     @property
-    def plan(self) -> Plan:
+    def common_plan(self) -> Plan:
         """Plan of all trainings, for the values that the configuration leaves open."""
-        return Plan.from_json(self.plain_plan)
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return plain values, without their digest."""
-        amendments = [dataclasses.asdict(each) for each in self.amendments]
-        return {"study": self.study, "date": self.date, "plan": self.plain_plan, "amendments": amendments}
+        return Plan.from_json(self.plan)
 
     @property
     def sha256(self) -> str:
         """Digest of all values."""
-        return digest_of(self.to_plain())
+        return digest_of(dataclasses.asdict(self))
 
     def digest_of_arm(self, arm: str) -> str:
         """Return the digest of what determines the trainings of an arm, apart from number of persons, seed and fold."""
-        plan, tables = self.plan, {name: self.study[name] for name in ("splits_sha256", "subjects_sha256")}
+        plan, tables = self.common_plan, {name: self.study[name] for name in ("splits_sha256", "subjects_sha256")}
         planned = [plan.preprocessing.spacing_mm, plan.patch, plan.architecture.channels[0], plan.batch]
         model = self.study.get("models_sha256", {}).get(arm)
         start = {"model_sha256": model} if model else {}
@@ -152,7 +147,7 @@ def check_unchanged(registration: Registration, folder: Path) -> None:
 def _from_plain(plain: dict[str, Any]) -> tuple[Registration, str]:
     amendments = [Amendment(**each) for each in plain["amendments"]]
     found = Registration(dict(plain["study"]), str(plain["date"]), dict(plain["plan"]), amendments)
-    Plan.from_json(found.plain_plan)  # raises an error if it is damaged
+    Plan.from_json(found.plan)  # raises an error if it is damaged
     return found, str(plain["sha256"])
 
 

@@ -13,7 +13,7 @@ from tests.study.build import study, with_all
 
 def measured(plan, folder):
     _, registration = register(plan, folder, save=False)
-    return registration, measure_costs(plan, registration, plan_arms(plan, registration.plan))
+    return registration, measure_costs(plan, registration, plan_arms(plan, registration.common_plan))
 
 
 def test_costs_are_measured_and_read_as_written(cohort, tmp_path):
@@ -42,7 +42,7 @@ def test_times_are_compared_within_a_turn(cohort, tmp_path, monkeypatch):
 def test_operations_are_those_of_a_batch(cohort, tmp_path):
     plan = study(cohort, run_seeds=[0], folds=[0])
     registration, [one, *_] = measured(plan, tmp_path)
-    _, [two, *_] = measured(with_all(plan, "training", batch=2 * registration.plan.batch), tmp_path)
+    _, [two, *_] = measured(with_all(plan, "training", batch=2 * registration.common_plan.batch), tmp_path)
     assert two.macs == 2 * one.macs
 
 

@@ -190,7 +190,7 @@ def test_a_changed_mechanism_is_shown_with_both_values(small, tmp_path):
 
 def test_trainings_of_another_plan_are_not_mixed(small, done, tmp_path):
     _, found = register(small, tmp_path)
-    other = dataclasses.replace(found, plain_plan={**found.plain_plan, "batch": 7})
+    other = dataclasses.replace(found, plan={**found.plan, "batch": 7})
     assert found.digest_of_arm("gate") == read_registration(done).digest_of_arm("gate")
     assert found.digest_of_arm("gate") != other.digest_of_arm("gate")
 
