@@ -203,6 +203,31 @@ def parse_split(plain: object, training: str = "training", validation: str = "va
     return split
 
 
+def smaller_splits(
+    data: DataConfig, persons: int, ids: Sequence[str], subjects: Mapping[str, str]
+) -> list[dict[str, list[str]]]:
+    """Return the splits of all folds with fewer persons to train on: the first of a random order of each fold.
+
+    A case that ``subjects`` does not name is a person.
+
+    Returns:
+        The ids of "train" and "val" of each fold.
+
+    Raises:
+        ConfigError: if a fold has fewer persons.
+    """
+    splits = []
+    for fold in range(data.folds):
+        split = choose_split(dataclasses.replace(data, fold=fold), ids, subjects)
+        names = sorted({subjects.get(case, case) for case in split.training})
+        if persons > len(names):
+            raise ConfigError(f"persons: {persons}, but fold {fold} has only {len(names)} to train on")
+        kept = set(np.random.RandomState([data.split_seed, fold]).permutation(names)[:persons])
+        training = [case for case in split.training if subjects.get(case, case) in kept]
+        splits.append({"train": training, "val": list(split.validation)})
+    return splits
+
+
 def read_held_out(run: Path, cases: Sequence[str] | None) -> list[str]:
     """Return the cases that a run held out; ``cases`` are those that are there, or None to check nothing.
 

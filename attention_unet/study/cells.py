@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from attention_unet.dataset.find_dataset import find_dataset
+from attention_unet.dataset.splits import smaller_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import UserError
-from attention_unet.evaluation.rows import Row
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials, write_text
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import folder_lock
@@ -19,7 +18,6 @@ from attention_unet.study.design import Cell, Study, digest_of
 from attention_unet.study.finished import CACHE, CELLS, RUNS, CellRecord, finished_record
 from attention_unet.study.registration import Registration, check_unchanged
 from attention_unet.study.scores import PREDICTION, VALIDATION, Score, scores_to_csv
-from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.checkpoint import STATE, load_state
 from attention_unet.training.cross_validation import cross_validate
 from attention_unet.training.history import read_history, read_validations
@@ -72,11 +70,11 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
             Score(VALIDATION, row.step, row.case, subjects.get(row.case, row.case), row.class_name, row.dice)
             for row in read_validations(of_fold / VALIDATIONS)
         ]
-        scores += [
-            _score_of(row, int(last["step"]), subjects)
-            for row in found.rows
-            if row.case in held_out and row.class_name != FOREGROUND
-        ]
+        for row in found.rows:
+            if row.case in held_out and row.class_name != FOREGROUND:
+                person, metrics = subjects.get(row.case, row.case), row.metrics
+                numbers = (metrics.dice, metrics.nsd, metrics.hd95_mm, metrics.reference_volume_ml)
+                scores.append(Score(PREDICTION, int(last["step"]), row.case, person, row.class_name, *numbers))
         table = folder / CELLS / f"{cell.name}.csv"
         write_text(table, scores_to_csv(scores))
         digests = read_resolved_settings(load_state(of_fold / STATE), of_fold / STATE).digests
@@ -89,9 +87,3 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
             versions=versions(),
         )
         write_text(table.with_suffix(".json"), json.dumps(record.to_plain()) + "\n")
-
-
-def _score_of(row: Row, step: int, subjects: Mapping[str, str]) -> Score:
-    found, subject = row.metrics, subjects.get(row.case, row.case)
-    numbers = (found.dice, found.nsd, found.hd95_mm, found.reference_volume_ml)
-    return Score(PREDICTION, step, row.case, subject, row.class_name, *numbers)

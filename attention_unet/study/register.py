@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from attention_unet.dataset.find_dataset import find_dataset
-from attention_unet.dataset.splits import check_held_out_once, choose_split
+from attention_unet.dataset.splits import check_held_out_once, choose_split, smaller_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
@@ -30,7 +30,6 @@ from attention_unet.study.finished import (
     move_results,
 )
 from attention_unet.study.registration import RECORD, Registration, read_registration
-from attention_unet.study.smaller_splits import smaller_splits
 from attention_unet.training.learner import build_network
 from attention_unet.training.starting_weights import starting_plan
 from attention_unet.training.trial import measure_machine
