@@ -11,17 +11,11 @@ from attention_unet.errors import ConfigError
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the cases. The cases of a part stay the same when others are added.
+    """A part of the cases. The cases of a part stay the same when others are added."""
 
-    Attributes:
-        number: number of the part, from 1.
-        count: number of parts.
-        folder: folder of the cases in a tree, "." at its top, so that cases of one name are in several parts.
-    """
-
-    number: int = 1
-    count: int = 1
-    folder: Path = Path()
+    number: int = 1  # from 1
+    count: int = 1  # number of parts
+    folder: Path = Path()  # of the cases in a tree, "." at its top, so that cases of one name are in several parts
 
     @classmethod
     def parse(cls, text: str) -> "Part":

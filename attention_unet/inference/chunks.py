@@ -1,8 +1,4 @@
-"""Split a scan into as few chunks of rows as fit into memory.
-
-Window sums are held for as many planes, along the left-right axis, as a window has. If that is too much for a whole
-scan, chunks of rows, along the back-front axis, are predicted one after another. Windows on a border are repeated.
-"""
+"""Split a scan into as few chunks of rows (back-front axis) as fit into memory. Windows on a border are repeated."""
 
 import itertools
 import logging

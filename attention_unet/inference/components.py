@@ -24,17 +24,11 @@ LEAST_GAIN = 0.0005  # Dice; a smaller gain is not worth the risk of dropping a 
 
 @dataclass(frozen=True)
 class ComponentGain:
-    """What a structure gains in Dice over held-out cases if its small components are dropped.
+    """What a structure gains in Dice over held-out cases if its small components are dropped."""
 
-    Attributes:
-        cases: number of cases.
-        total: sum of the gains.
-        squares: sum of their squares.
-    """
-
-    cases: int = 0
-    total: float = 0.0
-    squares: float = 0.0
+    cases: int = 0  # number of cases
+    total: float = 0.0  # sum of the gains
+    squares: float = 0.0  # sum of their squares
 
     @classmethod
     def of(cls, gains: Iterable[float]) -> "ComponentGain":

@@ -31,19 +31,12 @@ Box = list[tuple[int, int]]  # (start, stop) along each axis
 
 @dataclass(frozen=True)
 class Locator:
-    """A small network that finds all structures together in coarse voxels.
+    """A small network that finds all structures together in coarse voxels."""
 
-    Attributes:
-        network: network with the classes "background" and "structures", in evaluation mode.
-        plan: its plan; its voxels are those of the model's plan times ``factors``.
-        factors: voxels of the model's grid in a coarse voxel, along each axis.
-        margin: coarse voxels around those in which structures are found.
-    """
-
-    network: UNet
-    plan: Plan
-    factors: tuple[int, int, int]
-    margin: int = MARGINS[0]
+    network: UNet  # with the classes "background" and "structures", in evaluation mode
+    plan: Plan  # its voxels are those of the model's plan times the factors
+    factors: tuple[int, int, int]  # voxels of the model's grid in a coarse voxel, along each axis
+    margin: int = MARGINS[0]  # coarse voxels around those in which structures are found
 
     @property
     def margin_voxels(self) -> tuple[int, int, int]:

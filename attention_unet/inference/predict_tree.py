@@ -42,18 +42,10 @@ def predict_tree(
 ) -> dict[str, str]:
     """Segment the scans in a folder and in all folders below it, or those of a BIDS dataset.
 
-    Args:
-        models: models of the same classes and channels. Their probabilities are averaged.
-        source: the folder. Hidden folders, links to folders (other than series) and the output folder are not searched.
-        output: folder for the results: those of ``source/a/b`` are in ``output/a/b``.
-        settings: how to predict, and what to write.
-        bids: suffixes of the scans of a BIDS dataset, one for each channel, such as ``["T1w"]``. The output is then a
-            BIDS derivative.
-        participants: participants of a BIDS dataset; empty: all.
-        held_out_of: folder of a run on this BIDS dataset; predict only the scans that it held out.
-        resume: keep predictions that are there, if model, settings and scan are the same.
-        overwrite: replace predictions that are there. With ``resume``: those that are not the same.
-        part: part of the scans to predict, so that several processes share them.
+    Results of ``source/a/b`` are in ``output/a/b``. Hidden folders, links to folders (other than series) and the output
+    folder are not searched. ``bids`` has the suffix of the scans of a BIDS dataset for each channel, as in ``["T1w"]``;
+    the output is then a BIDS derivative, of all participants if none is named. ``held_out_of`` is for BIDS only. Other
+    arguments are as in ``predict_folder``.
 
     Returns:
         Reason of failure by folder and case id. A folder that fails as a whole stops no other.
@@ -62,10 +54,6 @@ def predict_tree(
         ConfigError: if there is no scan, a held-out one is missing, the output folder is of another dataset, or all
             folders are refused.
         DataError: if the output folder cannot be written to.
-
-    Example:
-        >>> predict_tree([load_model("hippocampus")], "study", "masks")
-        {}
     """
     source, output = Path(source), Path(output)
     if not source.is_dir():

@@ -56,11 +56,7 @@ class Settings:
     codes: Mapping[str, SegmentCode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check types and ranges.
-
-        Raises:
-            ConfigError: if a value is of another type, or out of range.
-        """
+        """Raise a ConfigError if a value is of another type, or out of range."""
         for name, hint in get_type_hints(type(self)).items():
             if not fits(value := getattr(self, name), hint):
                 raise ConfigError(f"{name} is {value!r}: expected {in_words(hint)}")

@@ -10,15 +10,10 @@ LENGTH = 16  # hexadecimal digits of a hash
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The training cases of a model.
+    """The training cases of a model."""
 
-    Attributes:
-        names: hashes of the case ids.
-        images: hashes of the image values.
-    """
-
-    names: frozenset[str]
-    images: frozenset[str]
+    names: frozenset[str]  # hashes of the case ids
+    images: frozenset[str]  # hashes of the image values
 
     @classmethod
     def of(cls, digests: Mapping[str, str]) -> "TrainedOn":

@@ -1,7 +1,4 @@
-"""Check that the slices of a DICOM series form one volume.
-
-Positions are in mm to the left, back and top (LPS+).
-"""
+"""Check that the slices of a DICOM series form one volume."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

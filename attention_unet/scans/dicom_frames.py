@@ -1,7 +1,4 @@
-"""Read the slices of DICOM files from their headers.
-
-Positions are in mm to the left, back and top (LPS+).
-"""
+"""Read the slices of DICOM files from their headers."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,35 +34,20 @@ VARIANTS = {  # fields that differ between images of one slice; of those with on
 
 @dataclass(frozen=True)
 class Frame:
-    """One slice: a file of its own, or a frame of a multi-frame file.
-
-    Attributes:
-        file: path of the file.
-        index: number of the frame in the file, from 0.
-        name: name of the frame in messages.
-        size: number of columns and rows.
-        spacing_mm: distance between columns and between rows.
-        position: (3,), centre of the first pixel in mm, LPS+.
-        directions: (2, 3), unit vectors along a row and along a column, LPS+.
-        thickness_mm: distance to the next slice in the header; None if the header has none.
-        slope: factor of the stored numbers: value = stored number * slope + intercept.
-        intercept: value of the stored number 0.
-        stored_bytes: bytes of a stored number.
-        variant: values of the fields VARIANTS.
-    """
+    """One slice: a file of its own, or a frame of a multi-frame file."""
 
     file: Path
-    index: int
-    name: str
-    size: tuple[int, int]
-    spacing_mm: tuple[float, float]
-    position: NDArray[np.float64]
-    directions: NDArray[np.float64]
-    thickness_mm: float | None
-    slope: float
+    index: int  # number of the frame in the file, from 0
+    name: str  # in messages
+    size: tuple[int, int]  # number of columns and rows
+    spacing_mm: tuple[float, float]  # distance between columns and between rows
+    position: NDArray[np.float64]  # (3,), centre of the first pixel in mm, LPS+
+    directions: NDArray[np.float64]  # (2, 3), unit vectors along a row and along a column, LPS+
+    thickness_mm: float | None  # distance to the next slice in the header; None if the header has none
+    slope: float  # value = stored number * slope + intercept
     intercept: float
-    stored_bytes: int
-    variant: Mapping[str, str]
+    stored_bytes: int  # of a number
+    variant: Mapping[str, str]  # values of the fields VARIANTS
 
     @property
     def normal(self) -> NDArray[np.float64]:

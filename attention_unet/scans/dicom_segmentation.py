@@ -44,15 +44,10 @@ class Code:
 
 @dataclass(frozen=True)
 class SegmentCode:
-    """What a segment is.
+    """What a segment is."""
 
-    Attributes:
-        kind: what it shows, such as the hippocampus.
-        category: what kind of thing this is.
-    """
-
-    kind: Code
-    category: Code = Code("SCT", "91723000", "Anatomical Structure")
+    kind: Code  # what it shows, such as the hippocampus
+    category: Code = Code("SCT", "91723000", "Anatomical Structure")  # what kind of thing this is
 
 
 def read_codes(path: Path) -> dict[str, SegmentCode]:

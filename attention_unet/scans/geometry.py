@@ -31,24 +31,15 @@ class ScanGrid:
 
     All attributes are given along the RAS+ axes. Along axis a, voxel n of the box is at position
     ``(start[a] + n) * step[a]`` of the scan, where 0 is the centre of the scan's first voxel along that RAS+ axis.
-
-    Attributes:
-        order: array axis of the scan that is nearest to each RAS+ axis.
-        flipped: whether that array axis runs against the RAS+ axis.
-        scan: number of voxels of the scan.
-        scan_mm: voxel size of the scan.
-        step: distance between neighbouring voxels of the network's grid, in voxels of the scan.
-        start: number of voxels of the network's grid before the box.
-        grid: number of voxels of the box.
     """
 
-    order: tuple[int, int, int]
-    flipped: tuple[bool, bool, bool]
-    scan: Grid
-    scan_mm: tuple[float, float, float]
-    step: tuple[float, float, float]
-    start: Grid
-    grid: Grid
+    order: tuple[int, int, int]  # array axis of the scan that is nearest to each RAS+ axis
+    flipped: tuple[bool, bool, bool]  # whether that array axis runs against the RAS+ axis
+    scan: Grid  # number of voxels of the scan
+    scan_mm: tuple[float, float, float]  # voxel size of the scan
+    step: tuple[float, float, float]  # from a voxel of the network's grid to the next, in voxels of the scan
+    start: Grid  # number of voxels of the network's grid before the box
+    grid: Grid  # number of voxels of the box
 
     def orient(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return a view of values (..., I, J, K), stored as in the scan, along the RAS+ axes."""
@@ -201,18 +192,10 @@ def resample_to_scan(
 def _interpolate(
     values: Tensor, positions: Sequence[Tensor], order: Sequence[int], widths: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> Tensor:
-    """Interpolate values (C, *S) linearly at all combinations of positions, or average them around each position.
+    """Interpolate values (C, *S) at all combinations of positions; average them along axes with a width above 1.
 
-    Args:
-        values: values (C, *S).
-        positions: for each spatial axis, positions in voxels. Those before the first voxel get its value, those behind
-            the last voxel the value of the last.
-        order: axes in the order of interpolation. It affects the last bit. The axis that shrinks most comes first,
-            because this is fastest.
-        widths: for each axis, voxels to average over; up to 1, values are interpolated.
-
-    Returns:
-        Values (C, *number of positions along each axis) float32.
+    Positions are in voxels; those before the first or behind the last voxel get its value. The result is float32. The
+    order of the axes affects the last bit: the axis that shrinks most comes first, because this is fastest.
     """
     for axis in order:
         if widths[axis] > 1:

@@ -27,30 +27,19 @@ Direction = tuple[float, float, float]
 
 
 class Axes(NamedTuple):
-    """How the axes of a scan lie.
+    """How the axes of a scan lie."""
 
-    Attributes:
-        order: array axis that lies along each axis of the network.
-        flipped: whether it runs against it.
-        stacked: whether the scan has thick slices that lie as those of the dataset.
-    """
-
-    order: tuple[int, int, int]
-    flipped: tuple[bool, bool, bool]
-    stacked: bool
+    order: tuple[int, int, int]  # array axis that lies along each axis of the network
+    flipped: tuple[bool, bool, bool]  # whether it runs against it
+    stacked: bool  # whether the scan has thick slices that lie as those of the dataset
 
 
 @dataclass(frozen=True)
 class Stack:
-    """How the thick slices of a dataset lie.
+    """How the thick slices of a dataset lie."""
 
-    Attributes:
-        axis: axis of the network along which slices follow each other.
-        directions: direction of each axis of the network in a typical scan, as unit vectors in RAS+.
-    """
-
-    axis: int
-    directions: tuple[Direction, Direction, Direction]
+    axis: int  # axis of the network along which slices follow each other
+    directions: tuple[Direction, Direction, Direction]  # unit vectors in RAS+ of the network's axes in a typical scan
 
     @classmethod
     def upright(cls, axis: int) -> "Stack":

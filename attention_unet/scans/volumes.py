@@ -208,15 +208,8 @@ def volume_of_image(image: nib.Nifti1Image) -> Volume:
 def image_like(array: NDArray[np.generic], pattern: Volume) -> nib.Nifti1Image:
     """Return a NIfTI image of an array on the grid of a volume: with its affine, sform, qform and their codes.
 
-    Descriptions in the header are cleared, because they may name the patient.
-
-    Args:
-        array: voxels (I, J, K), stored in their own type, without scaling; boolean ones as uint8.
-        pattern: volume on the same grid.
-
-    Raises:
-        TypeError: if the array is not a numpy array of integers, booleans, float32 or float64, or is masked.
-        ValueError: if the array has another grid.
+    Voxels keep their type, without scaling; boolean ones become uint8. Descriptions in the header are cleared, because
+    they may name the patient. A wrong array raises the TypeError or ValueError of ``write_like``.
     """
     if isinstance(array, np.ma.MaskedArray) or not isinstance(array, np.ndarray):
         raise TypeError(f"the array is of type {type(array).__name__}: expected a numpy array that is not masked")
