@@ -20,11 +20,17 @@ from rich.table import Table
 
 from attention_unet.dataset.cases import Case
 from attention_unet.files.part import WHOLE, Part
-from attention_unet.inference.image_states import image_states
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.model_file import load_models
 from attention_unet.inference.output_folder import claim_output
-from attention_unet.inference.record import describe_predictions, finish_part, hash_files, note
+from attention_unet.inference.record import (
+    describe_predictions,
+    finish_part,
+    hash_files,
+    image_names,
+    image_state,
+    note,
+)
 from attention_unet.inference.settings import Settings
 from attention_unet.inference.structures import write_volumes
 
@@ -77,8 +83,9 @@ def _work_around(scan: Path, folder: Path, count: int) -> Table:
         for case in cases:
             mask = output / f"{case.id}.nii.gz"
             mask.write_bytes(b"1")
-            facts = {"sha256": {}, "states": image_states(case), "files": hash_files(output, [mask])}
-            note(output, {"cases": {case.id: {**facts, "sha256": dict.fromkeys(facts["states"], "0" * 64)}}})
+            hashes = dict.fromkeys(image_names(case), "0" * 64)
+            facts = {"sha256": hashes, "state": image_state(case), "files": hash_files(output, [mask])}
+            note(output, {"cases": {case.id: facts}})
 
     cases: list[Case] = []
     timed("find the scans", lambda: cases.extend(find_inputs(source, 1)))

@@ -25,8 +25,7 @@ from attention_unet.files.prediction_folder import (
     uncertainty_path,
 )
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files, was_changed
-from attention_unet.inference.image_states import hash_images, image_names, image_states
-from attention_unet.inference.record import begin_part, changing_record, is_same
+from attention_unet.inference.record import begin_part, changing_record, hash_images, image_names, image_state, is_same
 from attention_unet.inference.structures import VOLUMES
 from attention_unet.places import PLACES
 from attention_unet.scans.file_type import is_pointer
@@ -214,7 +213,7 @@ def _why_again(case: Case, output: Path, record: Mapping[str, Any], extras: Sequ
     if facts.get("absent", []) != list(case.absent):
         return "was predicted without other channels"
     try:
-        same = facts.get("states") == image_states(case) or facts.get("sha256") == hash_images(case)
+        same = facts.get("state") == image_state(case) or facts.get("sha256") == hash_images(case)
         away = not same and any(map(_is_away, case.images))
     except OSError:
         same, away = False, True

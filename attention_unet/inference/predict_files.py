@@ -30,13 +30,11 @@ from attention_unet.files.prediction_folder import (
     uncertainty_path,
 )
 from attention_unet.inference.channels import warn_of_absent
-from attention_unet.inference.image_states import hash_images, image_states
 from attention_unet.inference.model import Model
 from attention_unet.inference.predict_volume import Prediction, predict_volume
 from attention_unet.inference.preview import draw_preview
-from attention_unet.inference.record import note, update_record
+from attention_unet.inference.record import hash_images, image_state, move_into_place, note, update_record
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.staging import move_into_place
 from attention_unet.inference.structures import describe_structures
 from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, peak_memory
@@ -135,7 +133,7 @@ def _predict_case(
     """Read, predict and write a case. This is a function of its own so that its memory is freed before the next case.
 
     Returns:
-        Facts for ``run.json``: sha256 and states of the images, the files, missing channels, the device (the CPU if the
+        Facts for ``run.json``: sha256 and state of the images, the files, missing channels, the device (the CPU if the
         memory of a GPU does not suffice), whether the case is in the training data, as ``find_in_training`` returns it,
         and the voxel size of each place with attention along the array axes of the scan.
     """
@@ -144,7 +142,7 @@ def _predict_case(
             f"{gone[0]}: missing: expected a file of each channel; a model trained with augmentation.drop_channel "
             "predicts without"
         )
-    states = image_states(case)
+    state = image_state(case)
     volume = read_channels(case, free_memory() if settings.memory is None else settings.memory)
     if settings.channel is not None:
         volume, settings = volume.select_channel(settings.channel), replace(settings, channel=None)
@@ -169,14 +167,14 @@ def _predict_case(
         sizes = {place: plan.voxel_mm(place, volume.affine, volume.grid) for place in prediction.attention}
         facts: dict[str, Any] = {
             "sha256": hash_images(case),
-            "states": states,
+            "state": state,
             "device": str(prediction.device),
             "trained_on": in_training,
             "attention_mm": sizes,
         }
         facts |= {"missing": missing} if missing else {}
         facts |= {"absent": list(case.absent)} if case.absent else {}
-        if image_states(case) != states:
+        if image_state(case) != state:
             raise DataError(f"{case.images[0]}: was changed while it was predicted: predict it again")
         return {**facts, "files": move_into_place(stage, written, output, case.id)}
 

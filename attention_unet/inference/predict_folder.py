@@ -13,12 +13,11 @@ from attention_unet.files.part import WHOLE, Part
 from attention_unet.files.prediction_record import is_complete
 from attention_unet.inference.channels import check_missing
 from attention_unet.inference.components import cleaned_classes
-from attention_unet.inference.inputs import find_inputs
+from attention_unet.inference.inputs import TABLE, find_inputs, read_scan_table
 from attention_unet.inference.model import Model
 from attention_unet.inference.output_folder import claim_output
 from attention_unet.inference.predict_files import predict_files
 from attention_unet.inference.record import describe_predictions, finish_part
-from attention_unet.inference.scan_table import ENDING, read_scan_table
 from attention_unet.inference.settings import DEFAULT, Settings
 from attention_unet.inference.structures import VOLUMES, VOLUMES_MARK, write_volumes
 from attention_unet.inference.window_predictor import attended_places
@@ -68,7 +67,7 @@ def predict_folder(
         {}
     """
     may_miss, channels = all(model.plan.channels_may_miss for model in models), models[0].plan.channels
-    if Path(source).suffix.lower() == ENDING and not Path(source).is_dir():
+    if Path(source).suffix.lower() == TABLE and not Path(source).is_dir():
         cases = read_scan_table(Path(source), channels, may_miss)
     else:
         cases = find_inputs(Path(source), len(channels), may_miss)

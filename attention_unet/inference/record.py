@@ -1,17 +1,20 @@
 """Write ``run.json``, the record of a folder of predictions."""
 
+import errno
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, plural
 from attention_unet.files.atomic import write_text
-from attention_unet.files.digest import sha256_of
+from attention_unet.files.digest import sha256_of, state_of
 from attention_unet.files.lock import record_lock
 from attention_unet.files.part import Part
 from attention_unet.files.paths import relative_path
@@ -20,6 +23,7 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import versions
 from attention_unet.inference.predict_volume import choose_overlap
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.volume_files import list_files
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +163,38 @@ def note(output: Path, entry: Mapping[str, Any]) -> None:
         raise DataError(f"{output / JOURNAL}: cannot be written ({error.strerror}): free space") from error
 
 
+def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str) -> dict[str, str]:
+    """Move the files of a case from a temporary folder, in order, to the same paths in the output folder.
+
+    Their sha256 are written into the journal before. If the process is killed, every file that it moved is recorded
+    there; it did not write the other files in the output folder.
+
+    Returns:
+        sha256 of each file by its path in the output folder.
+
+    Raises:
+        DataError: if the journal cannot be written, another file is in one of the places, or a file cannot be moved. No
+            file is left in place then; the journal keeps its line.
+    """
+    hashes = hash_files(stage, files)
+    moved: list[Path] = []
+    note(output, {"begun": {case: hashes}})
+    try:
+        for name in hashes:
+            (output / name).parent.mkdir(exist_ok=True)
+            if os.path.lexists(output / name):
+                raise FileExistsError(errno.EEXIST, "another file appeared there")
+            (stage / name).replace(output / name)
+            moved.append(output / name)
+    except OSError as error:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise DataError(
+            f"{output}: {case} cannot be written ({error.strerror}): free space or change the folder"
+        ) from error
+    return hashes
+
+
 def add_files(output: Path, case: str, files: Iterable[Path]) -> None:
     """Record further files of a predicted case, so that they are removed when it is predicted again."""
     facts = read_record(output).get("cases", {}).get(case, {})
@@ -169,3 +205,25 @@ def add_files(output: Path, case: str, files: Iterable[Path]) -> None:
 def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """Return sha256 of files by their paths in a folder."""
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+def hash_images(case: Case) -> dict[str, str]:
+    """Return sha256 of each image of a case by name. An image of several files is hashed as one."""
+    hashes = (sha256_of(*list_files(path)) for path in case.images)
+    return dict(zip(image_names(case), hashes, strict=True))
+
+
+def image_names(case: Case) -> list[str]:
+    """Return the names of the images of a case, with their number where two files have the same name."""
+    names = [path.name for path in case.images]
+    return [f"{name} ({number})" if names.count(name) > 1 else name for number, name in enumerate(names)]
+
+
+def image_state(case: Case) -> str:
+    """Return a digest of sizes and times of the image files of a case that can be looked at. It changes with a file."""
+    digest = hashlib.sha256()
+    for path in case.images:
+        with suppress(OSError):
+            for file in list_files(path):
+                digest.update(os.fsencode(f"{file.name}|{state_of(file)}\n"))
+    return digest.hexdigest()

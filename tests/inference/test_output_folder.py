@@ -8,10 +8,9 @@ from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.prediction_record import JOURNAL, read_record
 from attention_unet.inference import predict_files as predict_module
-from attention_unet.inference.image_states import hash_images
 from attention_unet.inference.inputs import find_inputs
 from attention_unet.inference.predict_files import predict_files
-from attention_unet.inference.record import describe_predictions, hash_files, is_same, update_record
+from attention_unet.inference.record import describe_predictions, hash_files, hash_images, is_same, update_record
 from attention_unet.inference.settings import Settings
 from tests.inference.build import claim, model_of, scan, scans
 

@@ -5,8 +5,8 @@ import pytest
 
 from attention_unet.errors import UserError
 from attention_unet.files.prediction_record import read_record
+from attention_unet.inference.inputs import read_scan_table
 from attention_unet.inference.predict_folder import predict_folder
-from attention_unet.inference.scan_table import read_scan_table
 from attention_unet.network import AttentionUNet
 from attention_unet.scans.volumes import read_labels
 from tests.inference.build import model_of, plan_of, scan
