@@ -1,6 +1,9 @@
 """Paths of the files in a folder of predictions."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from attention_unet.places import PLACES
 
 ATTENTION, DICOM, PREVIEW = "attention", "dicom", "preview"
 PROBABILITIES, UNCERTAINTY = "probabilities", "uncertainty"
@@ -47,3 +50,13 @@ def probabilities_path(output: Path, case: str) -> Path:
 def uncertainty_path(output: Path, case: str, measure: str) -> Path:
     """Return the path of an uncertainty map of a case."""
     return output / UNCERTAINTY / f"{case}_{measure}.nii.gz"
+
+
+def possible_paths(output: Path, case: str, endings: Sequence[str]) -> list[Path]:
+    """Return every path that the prediction of a case may write to, with a label map of any of these endings."""
+    return [
+        *(prediction_path(output, case, ending) for ending in endings),
+        *(attention_path(output, case, place) for place in PLACES),
+        *(uncertainty_path(output, case, measure) for measure in MEASURES),
+        *(path(output, case) for path in (structures_path, preview_path, probabilities_path, segmentation_path)),
+    ]

@@ -13,21 +13,10 @@ from attention_unet.files.atomic import STALE_SECONDS, remove_partials
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import record_lock
 from attention_unet.files.part import WHOLE, Part
-from attention_unet.files.prediction_folder import (
-    MEASURES,
-    PARTS,
-    attention_path,
-    prediction_path,
-    preview_path,
-    probabilities_path,
-    segmentation_path,
-    structures_path,
-    uncertainty_path,
-)
+from attention_unet.files.prediction_folder import PARTS, possible_paths
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files, was_changed
 from attention_unet.inference.record import begin_part, changing_record, hash_images, image_names, image_state, is_same
 from attention_unet.inference.structures import VOLUMES
-from attention_unet.places import PLACES
 from attention_unet.scans.file_type import is_pointer
 from attention_unet.scans.itk_header import data_files
 from attention_unet.scans.volume_files import ENDINGS, list_files, list_volumes, stem
@@ -154,7 +143,7 @@ def _find_old(output: Path, cases: Sequence[Case], record: Mapping[str, Any]) ->
     there = {path for folder in folders for path in folder.iterdir()}  # listed once, as there may be many cases
     for case in cases:
         recorded = recorded_files(record, case.id)
-        targets = [path for path in _possible_paths(output, case.id) if path in there] if there else []
+        targets = [path for path in possible_paths(output, case.id, ENDINGS) if path in there] if there else []
         onto = next((path for path in targets if os.path.realpath(path) in inputs), None)
         if onto:
             raise ConfigError(f"{onto}: is one of the scans, or a link to one: name another folder with -o")
@@ -226,13 +215,3 @@ def _is_away(image: Path) -> bool:
     """Return whether some content of an image is not here: a link to nothing, or a pointer of git-annex or Git LFS."""
     files = [*image.iterdir()] if image.is_dir() else [image, *data_files(image)]
     return any(not file.exists() if file.is_symlink() else file.is_file() and is_pointer(file) for file in files)
-
-
-def _possible_paths(output: Path, case: str) -> list[Path]:
-    """Return every path that the prediction of a case may write to."""
-    return [
-        *(prediction_path(output, case, ending) for ending in ENDINGS),
-        *(attention_path(output, case, place) for place in PLACES),
-        *(uncertainty_path(output, case, measure) for measure in MEASURES),
-        *(path(output, case) for path in (structures_path, preview_path, probabilities_path, segmentation_path)),
-    ]
