@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -122,8 +121,7 @@ def _run_onnx(source: bytes | str) -> Run:
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
     def run(window: Tensor) -> Tensor:
-        found: np.ndarray[Any, Any] = session.run(None, {"window": window.numpy()})[0]
-        return torch.from_numpy(found)
+        return torch.from_numpy(session.run(None, {"window": window.numpy()})[0])
 
     return run
 

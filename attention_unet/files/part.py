@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from attention_unet.errors import ConfigError
@@ -29,10 +29,6 @@ class Part:
         if not 1 <= number <= count:
             raise ConfigError(f"--part is {text}: expected K/N with K from 1 to N, such as 2/4")
         return cls(number, count)
-
-    def within(self, folder: Path) -> "Part":
-        """Return this part of the cases in a folder of a tree."""
-        return replace(self, folder=folder)
 
     def has(self, case: str) -> bool:
         """Return whether a case belongs to this part."""

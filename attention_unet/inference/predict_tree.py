@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from attention_unet.dataset.cases import Case
@@ -76,7 +77,7 @@ def predict_tree(
     failed = {name: reason for name, reason in failed.items() if part.has(name)}
     began, refused = time.monotonic(), []
     for number, (folder, cases) in enumerate(folders.items()):
-        here = part.within(folder)
+        here = replace(part, folder=folder)
         own = [case for case in cases if here.has(case.id)]
         left = (time.monotonic() - began) / max(number, 1) * (len(folders) - number) / 60
         still = f", {left:.0f} min left" if left >= 1 else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_unet import __version__
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.files.atomic import replacing
 from attention_unet.files.csv_text import parse_table
@@ -111,8 +112,6 @@ def make_segmentation(
     """Return the segmentation that ``write_segmentation`` writes; arguments and errors are the same."""
     import highdicom as hd
 
-    from attention_unet import __version__
-
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it warns of an empty mask, which is no mistake
     planes = _by_segment(label_map.transpose(2, 1, 0), labels)  # slices, rows, columns
     try:
@@ -175,8 +174,6 @@ def _by_segment(label_map: NDArray[np.unsignedinteger], labels: Labels) -> NDArr
 def _describe(labels: Labels, index: int, codes: Mapping[str, SegmentCode]) -> "SegmentDescription":
     """Describe a segment: number, name, codes and colour."""
     import highdicom as hd
-
-    from attention_unet import __version__
 
     name, value = labels.names[index], labels.painted[index]
     shown = " ".join(name.replace("\\", "/").split())[:LONG]  # a backslash separates values
