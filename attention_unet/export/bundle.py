@@ -33,9 +33,8 @@ LIBRARIES = ("monai", "torch", "numpy", "nibabel")
 def write_bundle(model: Model, description: dict[str, Any], folder: Path) -> None:
     """Write a bundle. MONAI resamples and crops a little differently from ``predict``, so that masks differ a little.
 
-    Raises:
-        ConfigError: if the network cannot be traced, or thick slices of the training are never resampled.
-        DataError: if a file cannot be written.
+    Raise ConfigError if the network cannot be traced, or thick slices of the training are never resampled; DataError if
+    a file cannot be written.
     """
     if model.plan.preprocessing.stack is not None:
         raise refuse(model, "its thick slices are kept as they are, which MONAI's transforms cannot do")

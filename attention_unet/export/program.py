@@ -50,9 +50,7 @@ def draw_window(model: Model, batch: int, sizes: Sequence[int]) -> Tensor:
 def write_program(model: Model, description: dict[str, Any], file: Path) -> None:
     """Write a program for ``torch.export.load``, with the description as an extra file.
 
-    Raises:
-        ConfigError: if the network has no such form.
-        DataError: if the file cannot be written.
+    Raise ConfigError if the network has no such form, DataError if the file cannot be written.
     """
     program, sizes = _export(model, _run_program)
     texts = {DESCRIPTION: json.dumps({**description, "sizes": sizes}, indent=2)}
@@ -73,11 +71,8 @@ def _run_program(program: ExportedProgram) -> Run:
 def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
     """Write ONNX, with the description in its metadata, and in a file beside it for programs that cannot read these.
 
-    Input "window", output "probabilities". It is checked with onnxruntime before it is written.
-
-    Raises:
-        ConfigError: if the network has no such form, or packages are missing.
-        DataError: if the file cannot be written.
+    Input "window", output "probabilities". It is checked with onnxruntime before it is written. Raise ConfigError if
+    the network has no such form, or packages are missing; DataError if the file cannot be written.
     """
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(name) is None:

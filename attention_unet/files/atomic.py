@@ -20,10 +20,8 @@ STALE_SECONDS = 24 * 3600.0  # age of unfinished files that no other process can
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to. Rename it to ``path`` if the block succeeds, otherwise remove it.
 
-    The temporary name keeps the ending of ``path`` because writers choose the format by it.
-
-    Raises:
-        DataError: if the file cannot be written, and for any OSError inside the block.
+    The temporary name keeps the ending of ``path`` because writers choose the format by it. Raise DataError if the file
+    cannot be written, and for any OSError inside the block.
     """
     ending = "".join(path.suffixes[-2:])[-16:]  # such as .nii.gz
     try:
@@ -47,21 +45,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
-
-    Raises:
-        DataError: if it cannot be written.
-    """
+    """Write a text file whole or not at all. Raise DataError if it cannot be written."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")  # a folder's name may be in another encoding
 
 
 def check_replaceable(path: Path, mark: bytes) -> None:
-    """Check that a path is free, or is a file of this program: it has a mark in its first 1000 bytes.
-
-    Raises:
-        ConfigError: if another file or folder is there.
-    """
+    """Raise ConfigError if anything but a file of this program, with ``mark`` in its first 1000 bytes, is at a path."""
     try:
         with path.open("rb") as file:
             ours = mark in file.read(1000)
@@ -76,11 +66,7 @@ def check_replaceable(path: Path, mark: bytes) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder if it is missing, and check that it is writable, before a long computation starts.
-
-    Raises:
-        DataError: if not.
-    """
+    """Make a folder if it is missing. Raise DataError, before a long computation starts, if it is not writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(prefix=PARTIAL, dir=folder) as file:

@@ -32,18 +32,11 @@ def csv_text(rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
 def parse_table(
     file: Path, build: Callable[[dict[str, str]], T], content: str, advice: str, delimiter: str = ","
 ) -> list[T]:
-    """Read a table and build a value from each of its rows.
+    """Read a CSV table and build a value from the cells of each row, by heading. Semicolons may replace commas.
 
-    Args:
-        file: CSV file.
-        build: function that builds a value from the cells of a row by heading.
-        content: what the table holds, such as "metrics", for the error message.
-        advice: end of the error message: what was expected and what to do.
-        delimiter: between cells; a table with semicolons instead of commas is read, too. With tabs, quotes have no
-            meaning.
-
-    Raises:
-        DataError: if the file cannot be read, is not a table, or its rows are not what ``build`` needs.
+    ``content`` says what the table holds, such as "metrics", and ``advice`` what was expected and what to do: both for
+    the error message. With tabs, quotes have no meaning. Raise DataError if the file cannot be read, is not a table, or
+    its rows are not what ``build`` needs.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:  # Excel starts tables with a byte order mark
@@ -62,9 +55,8 @@ def parse_table(
 def csv_rows(lines: Iterable[str], delimiter: str = ",") -> Iterator[dict[str, str]]:
     """Yield the cells of each row by heading, without the quotes of ``csv_text``.
 
-    Raises:
-        csv.Error: if the text is not a table.
-        ValueError: if a heading is there twice, or a row has more or fewer cells than there are headings.
+    Raise csv.Error if the text is not a table, ValueError if a heading is there twice, or a row has more or fewer cells
+    than there are headings.
     """
     reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL)
     headings = [cell.removeprefix(QUOTE) for cell in next(reader, [])]

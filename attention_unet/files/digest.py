@@ -15,10 +15,6 @@ def sha256_of(*files: Path) -> str:
 
 
 def state_of(file: Path) -> str:
-    """Return size and times of a file. They change when the file changes: no program can set the ctime.
-
-    Raises:
-        OSError: if the file cannot be looked at.
-    """
+    """Return size and times of a file; no program can set the ctime. Raise OSError if the file cannot be looked at."""
     status = file.stat()
     return f"{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"

@@ -14,8 +14,7 @@ T = TypeVar("T")
 def parse_object(path: Path, build: Callable[[dict[str, Any]], T], advice: str) -> T:
     """Read a JSON object and build a value from it. ``advice`` ends the error message: what to do.
 
-    Raises:
-        DataError: if the file cannot be read, is not strict JSON, or lacks what ``build`` needs.
+    Raise DataError if the file cannot be read, is not strict JSON, or lacks what ``build`` needs.
     """
     plain = read_object(path)
     try:
@@ -26,11 +25,7 @@ def parse_object(path: Path, build: Callable[[dict[str, Any]], T], advice: str) 
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        DataError: as ``read_json``, and if the file holds another value.
-    """
+    """Read a JSON object. Raise DataError as ``read_json``, and if the file holds another value."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise DataError(f"{path}: not a JSON object: expected {{...}}; repair the file")
@@ -38,11 +33,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON value.
-
-    Raises:
-        DataError: if the file cannot be read, is not JSON, or holds a key twice or a number that is not finite.
-    """
+    """Read JSON. Raise DataError if it is unreadable or not JSON, has a key twice, or a number that is not finite."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         return json.loads(text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_finite, parse_float=_finite)

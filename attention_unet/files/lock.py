@@ -30,18 +30,10 @@ def folder_lock(folder: Path, patience: float | None = None, part: Part = WHOLE)
     """Lock a folder against other writers, and remove unfinished files of a killed process.
 
     Processes with other parts of as many may write there, too. They keep unfinished files for a day, because these may
-    be of another part.
+    be of another part. The system releases the lock however the process ends. A new folder that stays empty is removed.
 
-    The system releases the lock when the process ends in any way. A new folder that stays empty is removed.
-
-    Args:
-        folder: folder to lock.
-        patience: seconds to wait for another process; None: PATIENCE.
-        part: part of the cases that this process works on.
-
-    Raises:
-        Busy: if another process holds the lock for longer.
-        DataError: if the folder cannot be written to.
+    Raise Busy if another process holds the lock for longer than ``patience`` seconds (None: PATIENCE), DataError if the
+    folder cannot be written to.
     """
     own, age = (LOCK, None) if part.count == 1 else (PART_LOCK.format(part.number, part.count), STALE_SECONDS)
     existed = folder.is_dir()
@@ -65,12 +57,7 @@ def folder_lock(folder: Path, patience: float | None = None, part: Part = WHOLE)
 
 @contextmanager
 def record_lock(folder: Path) -> Iterator[None]:
-    """Lock the record of a folder while this process reads and writes it.
-
-    Raises:
-        Busy: if another process holds the lock for too long.
-        DataError: if the folder cannot be written to.
-    """
+    """Lock the record of a folder to read and write it. Raise Busy or DataError as ``folder_lock``."""
     check_writable(folder)
     with _locked(folder / RECORD_LOCK, RECORD_PATIENCE):
         yield

@@ -19,11 +19,7 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> "Part":
-        """Return the part that ``K/N`` names.
-
-        Raises:
-            ConfigError: if the text is not of this form, or K is not from 1 to N.
-        """
+        """Return the part that ``K/N`` names. Raise ConfigError for another form, or if K is not from 1 to N."""
         match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         number, count = map(int, match.groups()) if match else (0, 0)
         if not 1 <= number <= count:

@@ -12,11 +12,7 @@ Structure = Mapping[str, Any]  # value of each column
 
 
 def read_structures(folder: Path, case: str) -> list[Structure]:
-    """Return the structures of a predicted case in the order of the classes; an empty list if there is no such file.
-
-    Raises:
-        DataError: if the file is damaged.
-    """
+    """Return the structures of a predicted case in class order; [] without a file. Raise DataError if it is damaged."""
     file = structures_path(folder, case)
     return parse_object(file, _parse, "predict this case again") if file.is_file() else []
 

@@ -20,25 +20,15 @@ HIGHEST = 2**16  # weights above, and infinite ones, are drawn like this one
 
 @dataclass(frozen=True)
 class Scene:
-    """Arrays (I, J, K) of a case that are drawn. All have the grid of the affine.
+    """Arrays (I, J, K) of a case that are drawn. All have the grid of the affine."""
 
-    Attributes:
-        title: text beside the row.
-        affine: 4 x 4, from voxel (i, j, k) to RAS+ mm.
-        image: one channel.
-        reference: class indices, 0 for background.
-        prediction: class indices, 0 for background.
-        attention: weights of at least 0, by place.
-        image_title: text above the image.
-    """
-
-    title: str
-    affine: NDArray[np.float64]
-    image: NDArray[np.generic]
-    reference: NDArray[np.generic]
-    prediction: NDArray[np.generic]
-    attention: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    image_title: str = "image"
+    title: str  # beside the row
+    affine: NDArray[np.float64]  # 4 x 4, from voxel (i, j, k) to RAS+ mm
+    image: NDArray[np.generic]  # one channel
+    reference: NDArray[np.generic]  # class indices, 0 for background
+    prediction: NDArray[np.generic]  # class indices, 0 for background
+    attention: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # weights of at least 0, by place
+    image_title: str = "image"  # above the image
 
 
 def draw_mosaic(scenes: Sequence[Scene], class_names: Sequence[str]) -> Figure:

@@ -113,9 +113,8 @@ def is_dicom(file: Path) -> bool:
 def read_dicom(folder: Path, memory: int | None = None) -> Contents:
     """Read the one volume of a folder: a series of slices, or an enhanced multi-frame file.
 
-    Raises:
-        DataError: if the folder holds no series, several series, or slices that do not form one volume of grey
-            images at a constant distance; if a file is damaged; or if the volume is too large for the memory.
+    Raise DataError if the folder holds no series, several series, or slices that do not form one volume of grey images
+    at a constant distance; if a file is damaged; or if the volume is too large for the memory.
     """
     frames = sorted_frames(folder)
     first, step_mm = frames[0], measure_slice_distance(folder, frames)
@@ -134,8 +133,7 @@ def read_dicom(folder: Path, memory: int | None = None) -> Contents:
 def sorted_frames(folder: Path) -> list[Frame]:
     """Return the slices of the one series in a folder, in the order of the voxels that ``read_dicom`` returns.
 
-    Raises:
-        DataError: as ``read_dicom``, for all that headers tell.
+    Raise DataError as ``read_dicom``, for all faults in headers.
     """
     frames = [frame for file, header in _image_headers(folder).items() for frame in frames_in(file, header)]
     check_frames_agree(folder, frames)

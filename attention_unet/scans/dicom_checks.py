@@ -19,11 +19,7 @@ SIDEWAYS_MM = 0.1  # largest shift of a slice within its plane
 
 
 def check_frames_agree(folder: Path, frames: Sequence[Frame]) -> None:
-    """Check that slices have one orientation, size and spacing, and that the frames of a file are of one volume.
-
-    Raises:
-        DataError: if they differ.
-    """
+    """Raise DataError if slices differ in orientation, size or spacing, or a file has frames of several volumes."""
     orientations: list[NDArray[np.float64]] = []
     for frame in frames:
         if all(np.abs(frame.directions - known).max() > SAME_ORIENTATION for known in orientations):
@@ -63,10 +59,9 @@ def describe_variants(frames: Sequence[Frame]) -> str:
 
 
 def measure_slice_distance(folder: Path, frames: Sequence[Frame]) -> float:
-    """Return the distance between slices in mm. Check that it is constant and that slices are not shifted sideways.
+    """Return the distance between slices in mm.
 
-    Raises:
-        DataError: if the positions do not form a grid, or if there is one slice and its header has no thickness.
+    Raise DataError if it is 0 or not constant, if slices are shifted sideways, or if a single slice has no thickness.
     """
     first = frames[0]
     if len(frames) == 1:

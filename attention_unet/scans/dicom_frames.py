@@ -58,11 +58,7 @@ class Frame:
 
 @contextmanager
 def report_damage(file: Path) -> Iterator[None]:
-    """Report errors of the disk, of pydicom and of GDCM with the name of a file. Silence their warnings, which lack it.
-
-    Raises:
-        DataError: for every error that is raised inside.
-    """
+    """Raise DataError with the name of a file for all errors but MemoryError. Silence warnings, which lack the name."""
     from pydicom import config
 
     try:
@@ -83,9 +79,7 @@ def report_damage(file: Path) -> Iterator[None]:
 def frames_in(file: Path, header: "Dataset") -> list[Frame]:
     """Return the slices of a file: one, or one per frame.
 
-    Raises:
-        DataError: if the file holds a colour image, a mosaic or frames without positions, or if a field is missing
-            or invalid.
+    Raise DataError for a colour image, a mosaic, frames without positions, and fields that are missing or invalid.
     """
     with report_damage(file):
         colour = str(header.get("PhotometricInterpretation", "MONOCHROME2"))

@@ -54,8 +54,7 @@ class SegmentCode:
 def read_codes(path: Path) -> dict[str, SegmentCode]:
     """Read a table of codes: ``class``, ``scheme``, ``value``, ``meaning``, and the same three of the ``category``.
 
-    Raises:
-        DataError: if the table cannot be read, or lacks a column or a value.
+    Raise DataError if the table cannot be read, or lacks a column or a value.
     """
 
     def build(row: dict[str, str]) -> tuple[str, SegmentCode]:
@@ -80,11 +79,7 @@ def read_codes(path: Path) -> dict[str, SegmentCode]:
 
 
 def check_codes(labels: Labels, codes: Mapping[str, SegmentCode]) -> None:
-    """Check that segmentations can be written for these classes.
-
-    Raises:
-        ConfigError: if highdicom is not installed, or the codes are not those of the classes.
-    """
+    """Raise ConfigError if highdicom is not installed, or the codes are not those of the classes."""
     if find_spec("highdicom") is None:
         raise ConfigError("--dicom-seg needs highdicom, which is not installed: pip install 'attention-unet[dicom]'")
     if codes and set(codes) != set(labels.names):
@@ -96,10 +91,8 @@ def write_segmentation(
 ) -> None:
     """Write a label map as a segmentation of one segment for each class, on the slices of the series.
 
-    The file holds name, birth date and identifiers of the patient, as the series does.
-
-    Raises:
-        DataError: if the headers of the series lack what a segmentation refers to.
+    The file holds name, birth date and identifiers of the patient, as the series does. Raise DataError if the headers
+    of the series lack what a segmentation refers to.
     """
     segmentation = make_segmentation(label_map, volume, labels, codes)
     with replacing(path) as partial:

@@ -14,11 +14,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # of UTF-8, at the start of a text
 
 
 def is_pointer(path: Path) -> bool:
-    """Return whether a file is a pointer of git-annex or Git LFS to content that is not here.
-
-    Raises:
-        OSError: if the file cannot be read.
-    """
+    """Return whether a file is a pointer of git-annex or Git LFS to content. Raise OSError if it cannot be read."""
     with path.open("rb") as file:
         return file.read(len(POINTERS[1])).startswith(POINTERS)
 

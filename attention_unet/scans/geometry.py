@@ -61,10 +61,7 @@ class ScanGrid:
         return replace(self, start=start, grid=tuple(b - a for a, b in zip(first, stop, strict=True)))
 
     def rows_for(self, rows: slice) -> tuple[int, int]:
-        """Return the rows (start, stop) of the box from which some rows of the scan are interpolated.
-
-        Rows run along the second RAS+ axis.
-        """
+        """Return the rows (start, stop; second RAS+ axis) of the box from which rows of the scan are interpolated."""
         ends = (row / self.step[1] - self.start[1] for row in (rows.start, rows.stop - 1))
         first, last = (round(end, DECIMALS) for end in ends)
         start = min(max(math.floor(first), 0), self.grid[1] - 1)

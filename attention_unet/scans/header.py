@@ -24,11 +24,7 @@ SHEAR = 1e-3  # largest cosine between two axes at right angles
 
 @contextmanager
 def reporting_damage(path: Path) -> Iterator[None]:
-    """Report a file that cannot be read, or whose stream is damaged.
-
-    Raises:
-        DataError: for these errors.
-    """
+    """Raise DataError for a file that cannot be read, or whose stream is damaged."""
     try:
         yield
     except (EOFError, OSError, zlib.error) as error:
@@ -38,10 +34,9 @@ def reporting_damage(path: Path) -> Iterator[None]:
 
 
 def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
-    """Check that an affine is invertible and has voxel sizes of a scanner, in mm. Warn of unusual sizes and of shear.
+    """Raise DataError if an affine is not 4 x 4, not finite or singular, or a voxel size is outside of EDGES_MM.
 
-    Raises:
-        DataError: if the affine is not 4 x 4, not finite or singular, or if a voxel size is outside of EDGES_MM.
+    Warn of unusual sizes and of shear.
     """
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
         raise DataError(
@@ -65,11 +60,7 @@ def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
 
 
 def check_real(path: Path, kind: np.dtype[Any]) -> None:
-    """Check that voxels are real numbers.
-
-    Raises:
-        DataError: if they are not.
-    """
+    """Raise DataError if voxels are not real numbers."""
     if kind.names:
         raise DataError(
             f"{path}: voxels have several values each, such as colours: expected real numbers; save it in grey"
@@ -79,11 +70,7 @@ def check_real(path: Path, kind: np.dtype[Any]) -> None:
 
 
 def check_fits(path: Path, shape: Sequence[int], memory: int | None, voxel_bytes: int = 4) -> None:
-    """Check that an array fits into ``memory`` bytes; by default most of the free memory.
-
-    Raises:
-        DataError: if it does not fit.
-    """
+    """Raise DataError if an array does not fit into ``memory`` bytes; by default most of the free memory."""
     needed, limit = voxel_bytes * math.prod(int(n) for n in shape), free_memory() if memory is None else memory
     if needed > limit:
         raise DataError(

@@ -33,8 +33,7 @@ PADDING = b"\0\r\n "  # bytes that may follow the voxels
 def read_itk(path: Path, memory: int | None = None) -> Contents:
     """Read an NRRD or MetaImage file.
 
-    Raises:
-        DataError: if the file is missing, damaged or too large, or does not hold a 3-D volume of real numbers.
+    Raise DataError if the file is missing, damaged or too large, or does not hold a 3-D volume of real numbers.
     """
     import SimpleITK as sitk
 
@@ -84,11 +83,8 @@ def write_itk(
 ) -> None:
     """Write voxels (I, J, K), with ``affine`` from voxel (i, j, k) to RAS+ mm, in the format of the path's ending.
 
-    ``fields`` are further fields of the header of an NRRD file.
-
-    Raises:
-        DataError: if the file cannot be written.
-        ValueError: if the array has other axes.
+    ``fields`` are further fields of the header of an NRRD file. Raise DataError if the file cannot be written,
+    ValueError if the array has other axes.
     """
     import SimpleITK as sitk
 
@@ -152,12 +148,9 @@ def with_ascii_names(path: Path) -> Iterator[Path]:
 
 
 def check_voxels(path: Path, expected: int) -> None:
-    """Check the number of voxels in a file, and the checksum of compressed voxels.
+    """Raise DataError if bytes of voxels are missing or too many, or if the checksum of compressed ones is wrong.
 
     Voxels that are written as text, or that follow lines to be skipped, are not checked.
-
-    Raises:
-        DataError: if voxels are missing, damaged or too many.
     """
     header, header_bytes = read_fields(path)
     packing = _find_packing(header)

@@ -70,11 +70,7 @@ def data_files(path: Path) -> list[Path]:
 
 
 def unit_mm(path: Path) -> float:
-    """Return the length unit of a header in mm. The unit is mm if the header has none.
-
-    Raises:
-        DataError: if the unit is unknown, or differs between axes.
-    """
+    """Return the length unit of a header in mm, by default 1. Raise DataError if it is unknown, or axes differ."""
     header = read_fields(path)[0]
     if path.suffix.lower() in METAIMAGE:
         units = [header.get("DistanceUnits", "")]
@@ -88,13 +84,7 @@ def unit_mm(path: Path) -> float:
 
 
 def check_header(path: Path) -> None:
-    """Check fields and voxel sizes, and that the voxels are in one file and are no colours.
-
-    SimpleITK ignores such faults, uses other values, or reports them without the name of the file.
-
-    Raises:
-        DataError: if a field is missing or invalid.
-    """
+    """Raise DataError if a field or voxel size is missing or invalid, or voxels are in several files or are colours."""
     header = read_fields(path)[0]
     is_meta = path.suffix.lower() in METAIMAGE
     data_file = _data_file_name(header)

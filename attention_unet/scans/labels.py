@@ -91,11 +91,7 @@ class Labels:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "Labels":
-        """Return the classes of plain values, as from ``to_json``.
-
-        Raises:
-            ValueError: if the values are invalid. Other invalid values raise KeyError, TypeError or AttributeError.
-        """
+        """Return the classes of ``to_json``. Raise ValueError, KeyError, TypeError or AttributeError if invalid."""
         integers = {str(name): tuple(map(int, group)) for name, group in plain["integers"].items()}
         painted = tuple(map(int, plain["painted"]))
         if not integers or len(painted) != len(integers) or min(*painted, *map(min, integers.values())) < 0:
@@ -115,12 +111,8 @@ def mask_of(label_map: NDArray[np.generic], integers: Sequence[int]) -> NDArray[
 def assign_classes(shares: Iterable[Tensor], labels: Labels) -> Tensor:
     """Return a target in which each voxel belongs to the class with the largest share of this voxel.
 
-    A voxel belongs to the background if the background has a larger share. Each overlapping class
-    gets the voxels in which its share is above 0.5.
-
-    Args:
-        shares: share of each class in each voxel, (*S), 0 to 1, one class after another.
-        labels: classes in the order of the shares.
+    A voxel belongs to the background if the background has a larger share. Each overlapping class gets the voxels in
+    which its share is above 0.5. Shares are (*S), 0 to 1, one after another in the order of the classes.
 
     Returns:
         Class indices (1, *S), 0 for background. If classes overlap: one mask per class, (classes, *S). Both are uint8.

@@ -21,11 +21,7 @@ BLOCK = 2**20  # bytes read at once
 
 
 def read_mgh(path: Path, memory: int | None = None) -> Contents:
-    """Read a volume of FreeSurfer.
-
-    Raises:
-        DataError: if the file is missing, damaged or too large, or has an invalid geometry.
-    """
+    """Read a volume of FreeSurfer. Raise DataError if it is missing, damaged, too large, or has an invalid geometry."""
     try:
         with reporting_damage(path), path.open("rb") as file:
             start = file.read(512)

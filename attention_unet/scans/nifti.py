@@ -37,9 +37,8 @@ UNIT_MM = {1: 1000.0, 3: 0.001}  # mm per unit, by the codes of metre and microm
 def read_nifti(path: Path, memory: int | None = None) -> Contents:
     """Read a NIfTI-1 file.
 
-    Raises:
-        DataError: if the file is missing, damaged, not NIfTI-1 or too large, does not have 3 or 4 axes of real numbers,
-            or has an invalid geometry.
+    Raise DataError if it is missing, damaged, not NIfTI-1 or too large, does not have 3 or 4 axes of real numbers, or
+    has an invalid geometry.
     """
     with reporting_damage(path), path.open("rb") as file:
         packed = file.read(2) == GZIP_MAGIC
@@ -60,10 +59,8 @@ def read_nifti(path: Path, memory: int | None = None) -> Contents:
 def read_image(path: Path, image: nib.Nifti1Image, memory: int | None = None) -> Contents:
     """Read voxels (C, I, J, K), affine from voxel (i, j, k) to RAS+ mm, and header of an image.
 
-    Raises:
-        DataError: if the image is empty or too large, does not have 3 or 4 axes of real numbers (further axes of one
-            voxel are dropped), or has an invalid geometry.
-        EOFError, OSError, zlib.error: if the file is damaged or cannot be read.
+    Further axes of one voxel are dropped. Raise DataError if the image is empty or too large, does not have 3 or 4 axes
+    of real numbers, or has an invalid geometry; EOFError, OSError or zlib.error if it is damaged or cannot be read.
     """
     if min(image.shape, default=0) < 1:
         found = f"its header has a grid of {image.shape}"

@@ -48,11 +48,7 @@ class Stack:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any] | None) -> "Stack | None":
-        """Make a stack from the values of ``dataclasses.asdict``.
-
-        Raises:
-            ValueError: if the values do not describe a stack.
-        """
+        """Make a stack from the values of ``dataclasses.asdict``. Raise ValueError if they do not describe one."""
         if plain is None:
             return None
         axis, directions = plain["axis"], np.array(plain["directions"], dtype=float)

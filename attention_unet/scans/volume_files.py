@@ -19,10 +19,8 @@ NOTE_ENDINGS = (  # of files that are often in folders of scans, and are no scan
 def stem(path: Path) -> str:
     """Return the name of a volume's file without its ending, such as .nii.gz, or the name of a DICOM folder.
 
-    Bytes that are not UTF-8 are replaced, so that the names of files written from it are valid everywhere.
-
-    Raises:
-        DataError: if the name has no ending of a volume.
+    Bytes that are not UTF-8 are replaced, so that the names of files written from it are valid everywhere. Raise
+    DataError if the name has no ending of a volume.
     """
     name = os.fsencode(path.name).decode("utf-8", "replace")
     if os.path.isdir(path):
@@ -57,9 +55,8 @@ def describe_broken_link(path: Path) -> str:
 def list_unread(folder: Path) -> list[str]:
     """Return the names of files in a folder that may be scans but are not read.
 
-    They are files of other formats, special files, and files that cannot be opened.
-
-    Hidden files, notes, pictures, DICOM files and data files named by a header are left out.
+    They are files of other formats, special files, and files that cannot be opened. Hidden files, notes, pictures,
+    DICOM files and data files named by a header are left out.
     """
     volumes = list_volumes(folder)
     read = {*volumes, *(file for volume in volumes if os.path.isfile(volume) for file in data_files(volume))}
@@ -73,20 +70,12 @@ def list_unread(folder: Path) -> list[str]:
 
 
 def volumes_by_case(folder: Path) -> dict[str, Path]:
-    """Return the volumes of a folder by their names without endings.
-
-    Raises:
-        DataError: if two files have the same name, such as a.nii and a.nii.gz.
-    """
+    """Return the volumes of a folder, as ``files_by_name``."""
     return files_by_name(list_volumes(folder))
 
 
 def files_by_name(paths: Iterable[Path]) -> dict[str, Path]:
-    """Return volumes by their names without endings.
-
-    Raises:
-        DataError: if two files have the same name.
-    """
+    """Return volumes by their names without endings. Raise DataError if two are the same, as of a.nii and a.nii.gz."""
     volumes: dict[str, Path] = {}
     for path in paths:
         name = stem(path)

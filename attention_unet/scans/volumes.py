@@ -58,11 +58,7 @@ class Volume:
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
     def select_channel(self, channel: int) -> "Volume":
-        """Return a volume of one channel. Channels are counted from 0.
-
-        Raises:
-            DataError: if there is no such channel.
-        """
+        """Return a volume of one channel, counted from 0. Raise DataError if there is no such channel."""
         if channel >= len(self.array):
             channels = plural(len(self.array), "channel")
             raise DataError(f"{self.path}: has {channels}: there is no channel {channel}; count from 0")
@@ -120,9 +116,7 @@ def _read(path: Path, memory: int | None = None) -> Contents:
 def read_labels(path: Path, memory: int | None = None) -> Volume:
     """Read a label map: one channel of whole numbers from 0.
 
-    Raises:
-        DataError: for the same reasons as ``read_volume``, and if a value is NaN, infinite, not whole, negative, or
-            2**24 or more.
+    Raise DataError as ``read_volume``, and if a value is NaN, infinite, not whole, negative, or 2**24 or more.
     """
     array, affine, header = _read(path, memory)
     if len(array) != 1:
@@ -148,11 +142,7 @@ def read_labels(path: Path, memory: int | None = None) -> Volume:
 
 
 def check_same_grid(volume: Volume, other: Volume) -> None:
-    """Check that two volumes have the same grid, with a shift of at most half a voxel. Warn above a tenth of a voxel.
-
-    Raises:
-        DataError: if the grids differ.
-    """
+    """Raise DataError if grids differ in shape, or by a shift above half a voxel. Warn above a tenth of a voxel."""
     own, others = ("".join(nib.aff2axcodes(each.affine)) for each in (volume, other))
     advice = "resample one" if own == others else f"its axes are {own}, the other's {others}: reorder one to the other"
     if volume.grid != other.grid:
@@ -174,9 +164,8 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
 def volume_of_array(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
     """Return a volume of voxels (I, J, K) or (C, I, J, K). The affine, 4 x 4, is from voxel (i, j, k) to RAS+ mm.
 
-    Raises:
-        DataError: if the array has other axes or no real numbers, if more than 1 % of a channel is NaN or infinite, or
-            if the affine is invalid.
+    Raise DataError if the array has other axes or no real numbers, if more than 1 % of a channel is NaN or infinite, or
+    if the affine is invalid.
     """
     name = Path("the array")
     check_real(name, array.dtype)
@@ -190,11 +179,7 @@ def volume_of_array(array: NDArray[Any], affine: NDArray[np.float64]) -> Volume:
 
 
 def volume_of_image(image: nib.Nifti1Image) -> Volume:
-    """Return a volume made of an image of nibabel.
-
-    Raises:
-        DataError: for the same reasons as ``read_volume``, and if the image is NIfTI-2 or has no affine.
-    """
+    """Return a volume of a nibabel image. Raise DataError as ``read_volume``, and if it is NIfTI-2 or has no affine."""
     path = Path(image.get_filename() or "the image")
     if image.affine is None:
         raise DataError(f"{path}: has no affine: expected a 4 x 4 voxel-to-RAS+ matrix; give one to nib.Nifti1Image")
