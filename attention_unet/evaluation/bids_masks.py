@@ -22,11 +22,9 @@ def pair_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
 
     A case is called by the entities of its scan, or by all entities if a scan has several true label maps. Label maps
     have the suffix dseg or, if the references have none, mask. Predictions have the same suffix, or the other one if
-    they have none with it. Predictions without reference have a name of their own.
-
-    Raises:
-        ConfigError: if a folder holds no label map of that kind.
-        DataError: if several predictions fit a reference, or one fits references of different structures.
+    they have none with it. Predictions without reference have a name of their own. Raise ConfigError if a folder holds
+    no label map of that kind, DataError if several predictions fit a reference, or one fits references of different
+    structures.
     """
     true, others = named_volumes(references)
     kind = _kind_of(true, MASKS)

@@ -103,8 +103,7 @@ def calibration_to_csv(by_class: Mapping[str, NDArray[np.float64]]) -> str:
 def read_bins(file: Path) -> dict[str, list[dict[str, float]]]:
     """Read "voxels", "probability" and "share" of each bin by class from a ``calibration.csv``; none without the file.
 
-    Raises:
-        DataError: if the file is not such a table.
+    Raise DataError if the file is not such a table.
     """
     bins: dict[str, list[dict[str, float]]] = {}
     if not file.is_file():

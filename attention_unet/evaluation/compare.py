@@ -36,15 +36,9 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
     this value. Cases in which another metric is undefined for one model only are counted in ``undefined``, and allow no
     verdict. Classes that a case does not annotate in one of the evaluations are left out there.
 
-    Args:
-        models: by name, the rows of each run; at least two models with the same number of runs. Runs are paired in
-            order.
-        metric: one of ``COMPARED``.
-
-    Raises:
-        ConfigError: if the metric is not one of them, or models have different numbers of runs.
-        DataError: if the models have no case or class in common, the metric is defined for no case, or a table of
-            another tool lacks it.
+    ``models`` has the rows of each run by name of the model, for at least two models. Runs are paired in order.
+    Raise ConfigError if the metric is not one of ``COMPARED``, or models have different numbers of runs; DataError if
+    the models have no case or class in common, the metric is defined for no case, or a table of another tool lacks it.
     """
     _check_arguments(models, metric)
     tables = [rows for runs in models.values() for rows in runs]
@@ -132,12 +126,9 @@ def _gains_by_class(
 ) -> dict[str, tuple[Gains, NDArray[np.bool_]]]:
     """Return the gains in each class and in their mean.
 
-    Args:
-        model: metric of the model (runs, cases, classes), NaN where it is undefined.
-        baseline: metric of the baseline, likewise.
-        empty: where each of both is undefined because the reference is empty, too.
-        classes: names of the classes; the mean of a case is over the classes that are defined for it.
-        metric: name of the metric.
+    ``model`` and ``baseline`` have the metric (runs, cases, classes), NaN where it is undefined. ``empty`` shows, for
+    each of both, where this is because the reference is empty, too. The mean of a case is over the classes that are
+    defined for it.
 
     Returns:
         By class: gains (runs, cases); and whether the metric of a case is undefined for one of the two models (cases,).
@@ -186,11 +177,7 @@ def _shared_classes(tables: Sequence[Sequence[Row]]) -> list[str]:
 
 
 def _subjects(tables: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
-    """Return the person of each case: itself where no table names one.
-
-    Raises:
-        DataError: if tables name different persons.
-    """
+    """Return the person of each case: itself if no table names one. Raise DataError if tables name different ones."""
     known: dict[str, str] = {}
     for row in itertools.chain.from_iterable(tables):
         if row.subject and known.setdefault(row.case, row.subject) != row.subject:

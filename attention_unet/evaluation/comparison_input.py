@@ -11,11 +11,8 @@ from attention_unet.files.json_file import parse_object
 def find_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
     """Return the folders of each model by its name.
 
-    Args:
-        arguments: a folder each, or NAME=FOLDER,FOLDER,... for several runs of one model.
-
-    Raises:
-        ConfigError: if there are fewer than two models, a folder is not an evaluation, or one is named twice.
+    An argument is a folder, or NAME=FOLDER,FOLDER,... for several runs of one model. Raise ConfigError if there are
+    fewer than two models, a folder is not an evaluation, or one is named twice.
     """
     if len(arguments) < 2:
         raise ConfigError(f"compare needs at least two evaluations, there is {len(arguments)}: name more")
@@ -41,11 +38,7 @@ def find_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def check_tolerances(models: Mapping[str, Sequence[Path]], metric: str) -> None:
-    """Check that evaluations used the same tolerance, if their folders record it.
-
-    Raises:
-        ConfigError: if the metric depends on a tolerance and the tolerances differ.
-    """
+    """Raise ConfigError if the metric depends on a tolerance, and the tolerances that evaluations recorded differ."""
     files = [folder / "summary.json" for runs in models.values() for folder in runs]
     found = [parse_object(file, _parse_tolerance, "evaluate again") for file in files if file.is_file()]
     tolerances = [mm for mm in found if mm is not None]

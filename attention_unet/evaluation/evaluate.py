@@ -128,11 +128,7 @@ def evaluate_folder(
 
 
 def check_tolerance(tolerance_mm: float) -> None:
-    """Check the tolerance of the normalised surface Dice.
-
-    Raises:
-        ConfigError: if it is below 0 or not finite.
-    """
+    """Raise ConfigError if the tolerance of the normalised surface Dice is below 0 or not finite."""
     if not 0 <= tolerance_mm < math.inf:
         raise ConfigError(f"--tolerance-mm is {tolerance_mm}: expected 0 or more")
 
@@ -151,13 +147,11 @@ def evaluate_cases(
     """Evaluate cases and write all results, as ``evaluate_folder`` does, into a folder that the caller has locked.
 
     Without ``subjects``, each case is a subject; ``folds`` are those of a cross-validation that held out the cases.
+    Raise ConfigError if results would replace files that evaluate did not write, DataError if the folder cannot be
+    written to.
 
     Returns:
         The summary; and the reason by case, for cases that failed. Cases that could not be scored are in no mean.
-
-    Raises:
-        ConfigError: if results would replace files that evaluate did not write.
-        DataError: if the folder cannot be written to.
     """
     check_results(output)
     with progress_bar("evaluating", len(cases)) as done:

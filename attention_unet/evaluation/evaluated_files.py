@@ -25,17 +25,11 @@ ADVICE = "expected what evaluate writes; evaluate again"  # end of messages abou
 
 @dataclass(frozen=True)
 class EvaluatedFiles:
-    """Classes and files of the cases that were scored.
-
-    Attributes:
-        labels: the classes.
-        cases: the cases, with true label maps, and with images if they were given.
-        predicted: predicted label map of each case that has one.
-    """
+    """Classes and files of the cases that were scored."""
 
     labels: Labels
-    cases: Mapping[str, Case]
-    predicted: Mapping[str, Path]
+    cases: Mapping[str, Case]  # with true label maps, and with images if they were given
+    predicted: Mapping[str, Path]  # predicted label map of each case that has one
 
     @property
     def folders(self) -> list[Path]:
@@ -82,11 +76,7 @@ def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
 
 
 def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
-    """Read ``scored.json``.
-
-    Raises:
-        DataError: if the file cannot be read or is damaged.
-    """
+    """Read ``scored.json``. Raise DataError if the file cannot be read or is damaged."""
 
     def absolute(path: str) -> Path:
         return Path(os.path.normpath(evaluation.resolve() / path))
@@ -111,11 +101,7 @@ def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:
 
 
 def check_results(evaluation: Path) -> None:
-    """Check that the results in a folder are those of an evaluation, whose ``scored.json`` is beside them.
-
-    Raises:
-        ConfigError: if they are not.
-    """
+    """Raise ConfigError if results in a folder are not those of an evaluation, with its ``scored.json`` beside them."""
     with suppress(DataError):
         if isinstance(read_object(evaluation / SCORED).get("cases"), dict):
             return

@@ -28,9 +28,7 @@ def is_of_bids(predictions: Path, references: Path) -> bool:
 def find_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return true and predicted label maps by case. A case is a file name without ending, or as in ``pair_masks``.
 
-    Raises:
-        ConfigError: if there are no true label maps.
-        DataError: if a case has two.
+    Raise ConfigError if there are no true label maps, DataError if a case has two.
     """
     if is_of_bids(predictions, references):
         return pair_masks(predictions, references)
@@ -64,10 +62,7 @@ def find_labels(
     They come from the first of these: ``dataset.json`` beside the folder of the references, if it describes labels;
     ``run.json`` beside the predictions; ``dataset.json`` in the folder of the predictions, which nnU-Net writes; the
     integers in the references. Of BIDS datasets, tables name these integers; tables that call a class otherwise are
-    reported.
-
-    Raises:
-        DataError: if the description that decides is damaged, or tables differ.
+    reported. Raise DataError if the description that decides is damaged, or tables differ.
     """
     of_cases = {case: known[case] for case in ids}
     masks = [predicted[case] for case in ids if case in predicted]

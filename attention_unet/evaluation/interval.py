@@ -18,13 +18,8 @@ def interval_of_mean(
     improved finite sample properties", 1985). If every subject has as many cases, this is the usual interval of the
     means of subjects.
 
-    Args:
-        values: value of each case; finite.
-        subjects: subject of each case; if empty, each case is a subject.
-        level: probability that the interval holds the mean.
-
-    Returns:
-        Lower and upper end; NaN if there are fewer than three subjects, where it would be too wide to be of use.
+    Values are finite. If ``subjects`` is empty, each case is a subject. Both ends are NaN if there are fewer than three
+    subjects, where the interval would be too wide to be of use.
     """
     known = np.asarray(values, dtype=np.float64)
     _, group = np.unique(np.asarray(subjects or range(len(known))), return_inverse=True)

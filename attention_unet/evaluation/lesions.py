@@ -24,19 +24,12 @@ LESIONS = "components.csv"
 
 
 class Lesions(NamedTuple):
-    """Numbers of connected components of a class, of one or more cases.
+    """Numbers of connected components of a class, of one or more cases."""
 
-    Attributes:
-        reference: components of the reference.
-        found: those of them that share a voxel with the prediction.
-        predicted: components of the prediction.
-        true: those of them that share a voxel with the reference.
-    """
-
-    reference: int
-    found: int
-    predicted: int
-    true: int
+    reference: int  # components of the reference
+    found: int  # those of them that share a voxel with the prediction
+    predicted: int  # components of the prediction
+    true: int  # those of them that share a voxel with the reference
 
     @property
     def sensitivity(self) -> float:

@@ -53,25 +53,15 @@ UNDEFINED = CaseMetrics(*[NAN] * len(fields(CaseMetrics)))
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is shown and compared.
+    """How a metric is shown and compared."""
 
-    Attributes:
-        heading: heading of a table.
-        digits: decimals in a table.
-        meaning: what it measures, for readers of a table.
-        compared: whether ``compare`` accepts it.
-        lower_is_better: whether a lower value is better.
-        range: least and greatest value that it can have.
-        perfect: value of a model that rightly predicts nothing, where another model invents the structure; None if the
-            metric has none.
-    """
-
-    heading: str
-    digits: int
-    meaning: str
-    compared: bool = True
+    heading: str  # of a table
+    digits: int  # decimals in a table
+    meaning: str  # what it measures, for readers of a table
+    compared: bool = True  # whether ``compare`` accepts it
     lower_is_better: bool = False
-    range: tuple[float, float] = (0.0, 1.0)
+    range: tuple[float, float] = (0.0, 1.0)  # least and greatest value that it can have
+    # Value of a model that rightly predicts nothing, where another model invents the structure; None if it has none.
     perfect: float | None = None
 
 

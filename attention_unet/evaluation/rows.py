@@ -15,21 +15,13 @@ from attention_unet.scans.labels import FOREGROUND
 
 @dataclass(frozen=True)
 class Row:
-    """Metrics of one class of one case.
+    """Metrics of one class of one case."""
 
-    Attributes:
-        case: id of the case.
-        class_name: name of the class.
-        metrics: metrics of the class in the case.
-        subject: the person; empty if each case is a person.
-        fold: fold of the cross-validation that held out the case; empty in other evaluations.
-    """
-
-    case: str
+    case: str  # id
     class_name: str
     metrics: CaseMetrics
-    subject: str = ""
-    fold: str = ""
+    subject: str = ""  # the person; empty if each case is a person
+    fold: str = ""  # of the cross-validation that held out the case; empty in other evaluations
 
 
 def metrics_to_csv(rows: Sequence[Row]) -> str:
@@ -44,8 +36,7 @@ def metrics_to_csv(rows: Sequence[Row]) -> str:
 def read_metrics(file: Path) -> list[Row]:
     """Read the rows of a ``metrics.csv``. Metrics that an older file lacks are NaN.
 
-    Raises:
-        DataError: if the file cannot be read or is not such a table.
+    Raise DataError if the file cannot be read or is not such a table.
     """
     rows = parse_table(file, _parse, "metrics", ADVICE)
     repeated = [key for key, times in Counter((row.case, row.class_name) for row in rows).items() if times > 1]

@@ -53,10 +53,8 @@ class GainTest(NamedTuple):
 def analyse_gains(gains: Gains, subjects: Sequence[str], folds: Sequence[str]) -> GainTest:
     """Test whether a model is better than another.
 
-    Args:
-        gains: gain of each run and case (runs, cases); NaN if undefined, infinite if one model misses the structure.
-        subjects: subject of each case.
-        folds: fold of each case. There is one training for each run and fold.
+    Gains (runs, cases) are NaN if undefined, infinite if one model misses the structure. ``subjects`` and ``folds``
+    have one name for each case. There is one training for each run and fold.
     """
     names = list(dict.fromkeys(folds))
     trainings = len(gains) * len(names)
@@ -90,8 +88,7 @@ def is_testable(blocks: Sequence[Gains]) -> bool:
 def gain_of_trainings(blocks: Sequence[Gains]) -> tuple[float, float, float]:
     """Return the mean gain of a method over its trainings, its standard error and degrees of freedom.
 
-    Args:
-        blocks: for each fold, the gain of each run in each person (runs, persons); see ``is_testable``.
+    ``blocks`` has, for each fold, the gain of each run in each person (runs, persons); see ``is_testable``.
     """
     gain = float(np.mean([block.mean() for block in blocks]))
     if len(blocks) > 1:  # each fold is one difference

@@ -133,11 +133,7 @@ def attention_to_csv(rows: Sequence[StructureAttention]) -> str:
 
 
 def read_attention(file: Path) -> list[StructureAttention]:
-    """Read the rows of an ``attention.csv``; none if there is no such file.
-
-    Raises:
-        DataError: if the file is not such a table.
-    """
+    """Read the rows of an ``attention.csv``; none if there is no file. Raise DataError if it is not such a table."""
     return parse_table(file, _parse, "attention", ADVICE) if file.is_file() else []
 
 

@@ -29,21 +29,11 @@ MAX_VOXELS = 32_000_000  # of all channels on a page; one byte each before compr
 def write_report(
     output: Path, title: str, evaluation: Path | None, runs: Sequence[Path], most_cases: int, done: Callable[[], None]
 ) -> dict[str, str]:
-    """Write the report.
+    """Write the report into an HTML file. Return the reason for each case that cannot be shown.
 
-    Args:
-        output: HTML file to write.
-        title: title of the page.
-        evaluation: folder that ``evaluate`` or ``cross-validate`` wrote; None to show only trainings.
-        runs: run folders of trainings to show, in addition to those that made the evaluated predictions.
-        most_cases: number of cases in the viewer; the worst cases are chosen.
-        done: function called after each of these cases.
-
-    Returns:
-        The reason for each case that cannot be shown.
-
-    Raises:
-        DataError: if the evaluation is damaged.
+    ``evaluation`` is a folder that ``evaluate`` or ``cross-validate`` wrote; None to show only trainings. ``runs`` are
+    run folders to show, in addition to those that made the evaluated predictions. The viewer shows the worst cases, at
+    most ``most_cases``; ``done`` is called after each of them. Raise DataError if the evaluation is damaged.
     """
     facts: dict[str, Any] = {
         "colour_map": base64.b64encode(colormaps["inferno"](range(256), bytes=True)[:, :3].tobytes()).decode(),

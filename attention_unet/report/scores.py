@@ -20,8 +20,7 @@ SHOWN = ("classes", "foreground", "foreground_mean", "mean_of_classes", "n_cases
 def describe_scores(evaluation: Path, labels: Labels) -> dict[str, Any]:
     """Return metrics of all cases, the worst first, their summary, attention and, if measured, calibration.
 
-    Raises:
-        DataError: if a file of the evaluation is missing or damaged.
+    Raise DataError if a file of the evaluation is missing or damaged.
     """
     rows = read_metrics(evaluation / "metrics.csv")
     dice = mean_dice(rows)

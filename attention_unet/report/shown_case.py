@@ -53,14 +53,9 @@ class ShownCase(NamedTuple):
 def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Sequence[float]], most: int) -> ShownCase:
     """Read and pack the scan, label maps and maps of a case.
 
-    Args:
-        files: evaluated files.
-        case: id of the case.
-        attention_mm: voxel size by place with attention, along the array axes of the scan; others have the scan's.
-        most: maximal number of voxels of all channels. Masks are not counted because they compress well.
-
-    Raises:
-        DataError: if a label map is damaged, or if grids differ.
+    ``attention_mm`` is the voxel size by place with attention, along the array axes of the scan; others have the
+    scan's. ``most`` is the maximal number of voxels of all channels. Masks are not counted because they compress well.
+    Raise DataError if a label map is damaged, or if grids differ.
     """
     reference = read_labels(files.reference(case))
     prediction = read_labels(files.predicted[case]) if case in files.predicted else None
@@ -184,10 +179,8 @@ def _sample_map(
 ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return a map at the centre of each of its voxels in a window, in bytes, and its facts.
 
-    Args:
-        weights: map (I, J, K), 0 or more, along RAS+ axes, on the grid of the scan.
-        window: shown window.
-        edge: voxel size of the map, in voxels of the scan.
+    Weights (I, J, K), 0 or more, are on the grid of the scan along RAS+ axes. ``edge`` is the voxel size of the map, in
+    voxels of the scan.
     """
     edge = np.maximum(edge, [s.step for s in window])
     indices = []

@@ -26,27 +26,16 @@ TURNS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of an arm.
-
-    Attributes:
-        arm: name of the arm.
-        arm_sha256: digest of its configuration.
-        parameters: number of learned parameters.
-        macs: multiply-accumulates of a forward pass of a batch.
-        seconds: time of a training step, the median of its turns.
-        ratio: that time as a multiple of the first arm's in the same turn, the median of the turns.
-        least_ratio: the smallest such multiple of a turn.
-        most_ratio: the largest one.
-    """
+    """Cost of an arm."""
 
     arm: str
-    arm_sha256: str
-    parameters: int
-    macs: int
-    seconds: float
-    ratio: float
-    least_ratio: float
-    most_ratio: float
+    arm_sha256: str  # digest of its configuration
+    parameters: int  # number of learned parameters
+    macs: int  # multiply-accumulates of a forward pass of a batch
+    seconds: float  # time of a training step, the median of its turns
+    ratio: float  # that time as a multiple of the first arm's in the same turn, the median of the turns
+    least_ratio: float  # the smallest such multiple of a turn
+    most_ratio: float  # the largest one
 
 
 def measure_costs(study: Study, registration: Registration, plans: Mapping[str, Plan]) -> list[Cost]:
@@ -77,11 +66,7 @@ def write_costs(costs: Sequence[Cost], folder: Path) -> None:
 
 
 def read_costs(study: Study, registration: Registration, folder: Path) -> dict[str, Cost] | None:
-    """Return the cost of each arm; None if they were not measured, or an arm has changed since.
-
-    Raises:
-        DataError: if the file is damaged.
-    """
+    """Return costs by arm; None if not measured, or an arm changed since. Raise DataError if the file is damaged."""
     file, advice = folder / COSTS, "measure again by --plan, on an idle machine"
     if not file.exists():
         return None

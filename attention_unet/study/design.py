@@ -28,19 +28,12 @@ SAME = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of a study.
-
-    Attributes:
-        arm: name of the arm.
-        persons: number of persons trained on; None for all.
-        seed: seed of the study, one of several.
-        fold: fold that is held out.
-    """
+    """One training of a study."""
 
     arm: str
-    persons: int | None
-    seed: int
-    fold: int
+    persons: int | None  # number of persons trained on; None for all
+    seed: int  # of the study, one of several
+    fold: int  # that is held out
 
     @property
     def training_seed(self) -> int:
@@ -60,31 +53,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A study.
+    """A study."""
 
-    Attributes:
-        question: what is asked, in words.
-        arms: configuration of each arm by its name. They differ in what is studied.
-        seeds: seeds of each arm.
-        folds: folds that are held out, one after another.
-        persons: numbers of persons to train on; None for all.
-        margin: gain of mean Dice below which arms count as equivalent.
-        hypotheses: claims that are tested.
-
-    Raises:
-        ConfigError: if names, seeds, folds or the margin do not fit together.
-    """
-
-    question: str
-    arms: Mapping[str, Config]
-    seeds: Mapping[str, Sequence[int]]
-    folds: Sequence[int]
-    persons: Sequence[int | None]
-    margin: float
-    hypotheses: Sequence[Hypothesis]
+    question: str  # in words
+    arms: Mapping[str, Config]  # configuration of each arm by its name; they differ in what is studied
+    seeds: Mapping[str, Sequence[int]]  # of each arm
+    folds: Sequence[int]  # that are held out, one after another
+    persons: Sequence[int | None]  # numbers of persons to train on; None for all
+    margin: float  # gain of mean Dice below which arms count as equivalent
+    hypotheses: Sequence[Hypothesis]  # claims that are tested
 
     def __post_init__(self) -> None:
-        """Check what the types cannot."""
+        """Raise ConfigError if names, seeds, folds or the margin do not fit together."""
         named = {name for claim in self.hypotheses for name in (claim.arm, claim.against)}
         if unknown := named - set(self.arms):
             raise ConfigError(f"hypotheses: {first_few(unknown)}: expected some of the arms {first_few(self.arms)}")
@@ -147,11 +127,7 @@ class Study:
         return cells
 
     def to_plain(self) -> dict[str, Any]:
-        """Return plain values, without folders of this machine.
-
-        Raises:
-            ModelError: if an arm starts from a model that is missing.
-        """
+        """Return plain values without folders of this machine. Raise ModelError if a model to start from is missing."""
         first = next(iter(self.arms.values())).data
         starts = {name: config.training.start_from for name, config in self.arms.items()}
         models = {name: sha256_of(find_model(start)) for name, start in starts.items() if start}

@@ -25,23 +25,14 @@ Results = Mapping[Cell, Sequence[Score]]
 
 @dataclass(frozen=True)
 class CellRecord:
-    """What is known of a finished training, besides its scores.
-
-    Attributes:
-        cell: the training.
-        arm_sha256: digest of the recorded configuration of its arm.
-        scores_sha256: digest of the table of its scores.
-        data_sha256: digest of the images and labels of its cases.
-        minutes: time of the training.
-        versions: versions of the libraries.
-    """
+    """What is known of a finished training, besides its scores."""
 
     cell: Cell
-    arm_sha256: str
-    scores_sha256: str
-    data_sha256: str
-    minutes: float
-    versions: dict[str, str]
+    arm_sha256: str  # digest of the recorded configuration of its arm
+    scores_sha256: str  # digest of the table of its scores
+    data_sha256: str  # digest of the images and labels of its cases
+    minutes: float  # time of the training
+    versions: dict[str, str]  # of the libraries
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values."""
@@ -55,10 +46,9 @@ def find_finished(folder: Path) -> list[Path]:
 
 
 def find_results(arm: str, folder: Path, locks: ExitStack) -> list[Path]:
-    """Return the files and folders of all trainings of an arm, finished or not. The trainings are locked.
+    """Lock all trainings of an arm, finished or not, and return their files and folders.
 
-    Raises:
-        Busy: if another process has one of these trainings.
+    Raise Busy if another process has one of these trainings.
     """
     name = re.compile(rf"\.?{re.escape(arm)}-(all|[0-9]+)-seed[0-9]+(-fold[0-9]+(\.csv|\.json)?)?")
     folders = [folder / kind for kind in (CELLS, RUNS) if (folder / kind).is_dir()]
@@ -81,9 +71,8 @@ def move_results(paths: Sequence[Path], folder: Path, aside: Path) -> None:
 def finished_record(registration: Registration, cell: Cell, folder: Path) -> CellRecord | None:
     """Return the record of a training; None if it is not finished.
 
-    Raises:
-        ConfigError: if it was run with another configuration.
-        DataError: if the record is damaged, of another training, or the scores are missing or were edited.
+    Raise ConfigError if it was run with another configuration, DataError if the record is damaged or of another
+    training, or the scores are missing or were edited.
     """
 
     def build(plain: dict[str, Any]) -> CellRecord:
@@ -109,9 +98,8 @@ def finished_record(registration: Registration, cell: Cell, folder: Path) -> Cel
 def read_records(study: Study, registration: Registration, folder: Path) -> dict[Cell, CellRecord]:
     """Return the records of all finished trainings.
 
-    Raises:
-        ConfigError: if a training was run with another configuration.
-        DataError: if one is damaged, or trainings on the same cases had different data.
+    Raise ConfigError if a training was run with another configuration, DataError if one is damaged, or trainings on the
+    same cases had different data.
     """
     records = {cell: record for cell in study.cells() if (record := finished_record(registration, cell, folder))}
     first: dict[tuple[int, int | None] | None, CellRecord] = {}
@@ -128,22 +116,14 @@ def read_records(study: Study, registration: Registration, folder: Path) -> dict
 
 
 def read_results(records: Iterable[Cell], folder: Path) -> Results:
-    """Return the scores of finished trainings.
-
-    Raises:
-        DataError: if they are damaged, or trainings of the same fold held out other structures.
-    """
+    """Return the scores of finished trainings. Raise DataError if they are damaged, or as ``check_comparable`` does."""
     results = {cell: read_scores(folder / CELLS / f"{cell.name}.csv") for cell in records}
     check_comparable(results)
     return results
 
 
 def check_comparable(results: Results) -> None:
-    """Check that all trainings of a fold have scores of the same structures, cases and persons, and no other fold has.
-
-    Raises:
-        DataError: if two of them differ.
-    """
+    """Raise DataError if a fold's trainings differ in structures, cases or persons, or folds share cases or persons."""
     of_folds: dict[int, tuple[Cell, set[tuple[str, str, str, str]]]] = {}
     of_names: dict[str, Cell] = {}
     for cell, scores in results.items():

@@ -18,21 +18,13 @@ DiceOf = Callable[[Sequence[Score]], Mapping[str, float]]  # Dice by person, fro
 
 @dataclass(frozen=True)
 class Gain:
-    """The gain to expect of a new training on a new person.
+    """The gain to expect of a new training on a new person."""
 
-    Attributes:
-        mean: mean over folds, trainings and persons; NaN without results.
-        error: its standard error; NaN with too few trainings.
-        freedom: degrees of freedom of the error; 0 with too few trainings.
-        by_pair: gain of each held-out person, by seed and fold of the pair of trainings.
-        missing: number of pairs of trainings without results.
-    """
-
-    mean: float
-    error: float
-    freedom: float
-    by_pair: Mapping[tuple[int, int], Gains]
-    missing: int
+    mean: float  # over folds, trainings and persons; NaN without results
+    error: float  # standard error of the mean; NaN with too few trainings
+    freedom: float  # degrees of freedom of the error; 0 with too few trainings
+    by_pair: Mapping[tuple[int, int], Gains]  # gain of each held-out person, by seed and fold of the pair of trainings
+    missing: int  # number of pairs of trainings without results
 
     def interval(self, level: float) -> tuple[float, float]:
         """Return the interval of the mean; NaN with too few trainings."""

@@ -6,14 +6,8 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A claim about two arms.
+    """A claim about two arms."""
 
-    Attributes:
-        arm: the arm that the claim is about.
-        against: the arm it is compared with.
-        expect: "better", or "equivalent" within the margin.
-    """
-
-    arm: str
-    against: str
-    expect: Literal["better", "equivalent"]
+    arm: str  # the arm that the claim is about
+    against: str  # the arm it is compared with
+    expect: Literal["better", "equivalent"]  # equivalent: within the margin

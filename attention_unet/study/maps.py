@@ -20,11 +20,9 @@ log = logging.getLogger(__name__)
 
 
 def check_maps(study: Study, registration: Registration, folder: Path, cases: int) -> None:
-    """Check the maps of some held-out cases by the first training of each arm with attention, as ``explain``
-    does. What is done is kept.
+    """Check the maps of some held-out cases by the first training of each arm with attention, as ``explain`` does.
 
-    Raises:
-        ConfigError: if there are too few cases for a finding, or a training is not finished.
+    What is done is kept. Raise ConfigError if there are too few cases for a finding, or a training is not finished.
     """
     if cases < MIN_PERSONS:
         raise ConfigError(f"--maps is {cases}: expected at least {MIN_PERSONS} cases, as fewer give no finding")
@@ -65,8 +63,7 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
 def read_maps(study: Study, registration: Registration, folder: Path) -> dict[str, dict[str, Any]]:
     """Return the results of each arm whose maps were checked. Those of an arm that has changed since are left out.
 
-    Raises:
-        DataError: if a file is damaged.
+    Raise DataError if a file is damaged.
     """
     maps = {}
     for arm in study.arms:

@@ -45,11 +45,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
     """Record a study in its folder, or check that it is the recorded one.
 
     The values that the configuration leaves open, such as voxel size and patch, are planned once, for the first arm.
-
-    Without a reason for a change, the study must be the recorded one. Without ``save`` nothing is written.
-
-    Returns:
-        The study with planned values filled in, and its registration.
+    Without ``save`` nothing is written. Return the study with planned values filled in, and its registration.
 
     Raises:
         Busy: if another process trains an arm that has changed.
@@ -101,13 +97,11 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
 
 
 def plan_arms(study: Study, common: Plan | None = None) -> dict[str, Plan]:
-    """Return the plan of each arm, with the values that the configuration leaves open as in a common plan, by default
-    that of the first arm.
+    """Return the plan of each arm.
 
-    The network of every arm is built once, to find mistakes before the first training.
-
-    Raises:
-        ConfigError: if the network of an arm cannot be built. It names the arm.
+    Values that the configuration leaves open are those of a common plan, by default that of the first arm. The network
+    of every arm is built once, to find mistakes before the first training. If one cannot be built, raise a ConfigError
+    that names the arm.
     """
     first = next(iter(study.arms.values()))
     dataset = find_dataset(first.data)

@@ -21,21 +21,13 @@ OF_VERDICTS = ("hypotheses", "margin", "persons", "seeds", "folds", "control", R
 
 @dataclass(frozen=True)
 class Amendment:
-    """A change of a study after it was recorded.
+    """A change of a study after it was recorded."""
 
-    Attributes:
-        date: when, UTC.
-        trainings: number of trainings whose results had been there by then, also of those put aside.
-        sha256_before: digest of the record before the change.
-        changes: each field that changed, with its values before and after.
-        reason: why, in the words of the user.
-    """
-
-    date: str
-    trainings: int
-    sha256_before: str
-    changes: list[str]
-    reason: str
+    date: str  # UTC
+    trainings: int  # number of trainings whose results had been there by then, also of those put aside
+    sha256_before: str  # digest of the record before the change
+    changes: list[str]  # each field that changed, with its values before and after
+    reason: str  # in the words of the user
 
     def __str__(self) -> str:
         """Return the amendment as a sentence."""
@@ -45,18 +37,11 @@ class Amendment:
 
 @dataclass(frozen=True)
 class Registration:
-    """A recorded study.
+    """A recorded study."""
 
-    Attributes:
-        study: plain values of the study.
-        date: when it was recorded, UTC.
-        plan: values of the plan, as in the file: another version of the program may write other fields.
-        amendments: the changes since.
-    """
-
-    study: dict[str, Any]
-    date: str
-    plan: dict[str, Any]
+    study: dict[str, Any]  # plain values of the study
+    date: str  # when it was recorded, UTC
+    plan: dict[str, Any]  # values of the plan, as in the file: another version of the program may write other fields
     amendments: list[Amendment]
 
     @property
@@ -122,11 +107,7 @@ class Registration:
 
 
 def read_registration(folder: Path) -> Registration:
-    """Return the recorded study of a folder.
-
-    Raises:
-        DataError: if it is missing, damaged or was edited.
-    """
+    """Return the recorded study of a folder. Raise DataError if it is missing, damaged or was edited."""
     advice = "expected the record of a study; restore it, or choose another folder"
     found, sha256 = parse_object(folder / RECORD, _from_plain, advice)
     if found.sha256 != sha256:
@@ -135,11 +116,7 @@ def read_registration(folder: Path) -> Registration:
 
 
 def check_unchanged(registration: Registration, folder: Path) -> None:
-    """Check that another process has not amended a study since it was read.
-
-    Raises:
-        ConfigError: if it has.
-    """
+    """Raise ConfigError if another process has amended a study since it was read."""
     if (folder / RECORD).exists() and read_registration(folder).sha256 != registration.sha256:
         raise ConfigError(f"{folder / RECORD}: was amended meanwhile: repeat the command")
 

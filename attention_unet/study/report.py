@@ -28,14 +28,10 @@ NUMBERS = ("gain", "error", "freedom", "low95", "high95", "low90", "high90", "p"
 
 
 def write_study(study: Study, registration: Registration, folder: Path) -> list[Verdict]:
-    """Write verdicts and results of the cells that are done into the folder of the study.
+    """Write verdicts and results of the cells that are done into the folder of the study. Return the verdicts.
 
-    Returns:
-        The verdicts, one for each hypothesis and number of persons to train on.
-
-    Raises:
-        ConfigError: if a cell was run with another configuration, or the study was amended meanwhile.
-        DataError: if results are damaged, or trainings that are compared had different data.
+    Raise ConfigError if a cell was run with another configuration, or the study was amended meanwhile; DataError if
+    results are damaged, or trainings that are compared had different data.
     """
     with folder_lock(folder, WAITING):  # of processes that end together, the last one writes what all have found
         check_unchanged(registration, folder)

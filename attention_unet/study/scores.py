@@ -20,29 +20,17 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Score:
-    """Metrics of a class in a held-out case: of a validation during the training, or of the prediction after it.
+    """Metrics of a class in a held-out case: of a validation during the training, or of the prediction after it."""
 
-    Attributes:
-        stage: "validation" or "prediction". A validation has only Dice, and keeps small components.
-        step: training step.
-        case: id of the case.
-        subject: the person.
-        class_name: name of the class.
-        dice: Dice, 0 to 1; NaN if reference and prediction are empty.
-        nsd: normalised surface Dice, 0 to 1.
-        hd95_mm: 95th percentile of the surface distances.
-        reference_ml: volume of the reference.
-    """
-
-    stage: str
-    step: int
-    case: str
-    subject: str
+    stage: str  # "validation" or "prediction"; a validation has only Dice, and keeps small components
+    step: int  # of the training
+    case: str  # id
+    subject: str  # the person
     class_name: str
-    dice: float
-    nsd: float = NAN
-    hd95_mm: float = NAN
-    reference_ml: float = NAN
+    dice: float  # 0 to 1; NaN if reference and prediction are empty
+    nsd: float = NAN  # normalised surface Dice, 0 to 1
+    hd95_mm: float = NAN  # 95th percentile of the surface distances
+    reference_ml: float = NAN  # volume of the reference
 
 
 def scores_to_csv(scores: Sequence[Score]) -> str:
@@ -57,11 +45,7 @@ def row_of(score: Score) -> list[str | int]:
 
 
 def read_scores(file: Path) -> list[Score]:
-    """Read the scores of a cell.
-
-    Raises:
-        DataError: if they are damaged.
-    """
+    """Read the scores of a cell. Raise DataError if they are damaged."""
 
     def build(row: Mapping[str, str]) -> Score:
         numbers = (float(row[name]) for name in METRICS)

@@ -18,29 +18,17 @@ ASSUMED_SD = 0.0025  # of the gain between pairs of trainings: that of the study
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gain of an arm over another says about a hypothesis.
-
-    Attributes:
-        claim: the hypothesis.
-        persons: number of persons trained on; None for all.
-        gain: gain of mean Dice after the last step.
-        learned: whether one of both arms finds a structure. If none does, nothing is decided.
-        margin: margin of equivalence.
-        p: p value of the claim, by itself.
-        claims: number of claims that are tested together.
-        p_holm: p value of the claim, corrected for their number.
-        robust: whether the verdict is the same with the error of ``Gain.widened``.
-    """
+    """What the gain of an arm over another says about a hypothesis."""
 
     claim: Hypothesis
-    persons: int | None
-    gain: Gain
-    learned: bool
-    margin: float
-    p: float
-    claims: int = 1
-    p_holm: float = 1.0
-    robust: bool = True
+    persons: int | None  # number of persons trained on; None for all
+    gain: Gain  # of mean Dice after the last step
+    learned: bool  # whether one of both arms finds a structure; if none does, nothing is decided
+    margin: float  # of equivalence
+    p: float  # p value of the claim, by itself
+    claims: int = 1  # number of claims that are tested together
+    p_holm: float = 1.0  # p value of the claim, corrected for their number
+    robust: bool = True  # whether the verdict is the same with the error of ``Gain.widened``
 
     @property
     def outcome(self) -> str:
@@ -111,10 +99,7 @@ def expected_half_width(folds: int, seeds: int) -> float | None:
 
 
 def judge(study: Study, results: Results) -> list[Verdict]:
-    """Return the verdict on each hypothesis and number of persons. P values are corrected by Holm for their number.
-
-    Nothing is decided between two arms that find no structure.
-    """
+    """Return the verdict on each hypothesis and number of persons. P values are corrected by Holm for their number."""
     folds = next(iter(study.arms.values())).data.folds
     pairs = [
         (claim, persons, find_pairs(study, results, claim.arm, claim.against, persons))
