@@ -34,19 +34,12 @@ RANDOM, TWO_RANDOM, SECOND = "random weights", "two random networks", "second tr
 
 @dataclass(frozen=True)
 class Controls:
-    """Models and maps that a case is compared with.
+    """Models and maps that a case is compared with."""
 
-    Attributes:
-        random: two models of the same architecture with random weights; empty if the network has no attention.
-        second: model of the same training with another seed; None if there is none.
-        maps: maps of all checked cases on the common grid.
-        subjects: the person of each case; a case without one is a person itself.
-    """
-
-    random: Sequence[Model]
-    second: Model | None
-    maps: dict[str, CommonMaps]
-    subjects: Mapping[str, str] = field(default_factory=dict)
+    random: Sequence[Model]  # two of the same architecture with random weights; empty if the network has no attention
+    second: Model | None  # of the same training with another seed; None if there is none
+    maps: dict[str, CommonMaps]  # of all checked cases
+    subjects: Mapping[str, str] = field(default_factory=dict)  # by case; a case without one is a person itself
 
     def maps_of_others(self, case: str) -> list[CommonMaps]:
         """Return the maps of other persons than that of a case, those of the next case in the list first."""
@@ -59,41 +52,24 @@ class Controls:
 
 @dataclass(frozen=True)
 class DeletionCurves:
-    """Mean Dice over the classes for each of ``SHARES`` of deleted voxels, by the order of deletion.
+    """Mean Dice over the classes for each of ``SHARES`` of deleted voxels, by the order of deletion."""
 
-    Attributes:
-        place: place of the attention map, the first that is not flat in this case.
-        by_attention: voxels with the highest weights first.
-        by_distance: voxels deepest inside the model's own prediction first, then those nearest to it.
-        by_chance: random blocks of the voxel size of the place.
-    """
-
-    place: str
-    by_attention: list[float]
-    by_distance: list[float]
-    by_chance: list[float]
+    place: str  # of the attention map, the first that is not flat in this case
+    by_attention: list[float]  # voxels with the highest weights first
+    by_distance: list[float]  # voxels deepest inside the model's own prediction first, then those nearest to it
+    by_chance: list[float]  # random blocks of the voxel size of the place
 
 
 @dataclass(frozen=True)
 class CaseChecks:
-    """Results of the checks of a case.
-
-    Attributes:
-        case: id of the case.
-        dice: mean over the classes, by condition.
-        agreement: rank correlation of maps by pair and place, without places where one of the maps is flat.
-        deletion: deletion curves; None if all maps are flat.
-        grad_cam: AUC of Grad-CAM by class: the probability that a voxel of the class has a higher value than a voxel of
-            no class.
-        subject: the person; empty if each case is a person.
-    """
+    """Results of the checks of a case."""
 
     case: str
-    dice: dict[str, float]
-    agreement: dict[str, dict[str, float]]
-    deletion: DeletionCurves | None
-    grad_cam: dict[str, float]
-    subject: str = ""
+    dice: dict[str, float]  # mean over the classes, by condition
+    agreement: dict[str, dict[str, float]]  # rank correlation of maps by pair and place, unless one is flat
+    deletion: DeletionCurves | None  # None if all maps are flat
+    grad_cam: dict[str, float]  # AUC by class: probability that a voxel of it has a higher value than one of no class
+    subject: str = ""  # the person; empty if each case is a person
 
 
 def count_steps(model: Model, controls: Controls) -> int:
@@ -118,8 +94,7 @@ def check_case(
 ) -> CaseChecks:
     """Check a model on a case, and write Grad-CAM of each class beside the prediction of the case.
 
-    Raises:
-        DataError: if a file cannot be read or written.
+    Raise DataError if a file cannot be read or written.
     """
     volume = read_channels(case)
     scan = _Scan(model, case, volume, read_case_label(case, volume).array[0].astype(np.int64), done)
@@ -238,11 +213,7 @@ def _voxel_size(model: Model, place: str, volume: Volume) -> list[int]:
 
 
 def predict_common_maps(model: Model, case: Case) -> CommonMaps:
-    """Return the attention maps of a case on the common grid.
-
-    Raises:
-        DataError: if a file cannot be read.
-    """
+    """Return the attention maps of a case on the common grid. Raise DataError if a file cannot be read."""
     volume = read_channels(case)
     maps = _predict(model, volume, attention=True).attention
     return to_common_grid(maps, volume, model.plan.preprocessing.stack)

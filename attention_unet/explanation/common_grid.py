@@ -21,11 +21,7 @@ CommonMaps = dict[str, Tensor]  # by place, on the common grid
 
 
 def to_common_grid(maps: Maps, volume: Volume, stack: Stack | None) -> CommonMaps:
-    """Resize the map (I, J, K) of each place to the common grid.
-
-    Returns:
-        Maps by place, (SIZE, SIZE, SIZE) along the axes of the network.
-    """
+    """Resize the map (I, J, K) of each place to the common grid, (SIZE, SIZE, SIZE) along the axes of the network."""
     scan_grid = fit_grid(volume.affine, volume.grid, (1.0, 1.0, 1.0), stack)
     return {
         place: _resize(torch.from_numpy(scan_grid.orient(weights).copy()), (SIZE,) * 3)

@@ -30,21 +30,12 @@ def explain_run(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Evaluate the held-out cases of a run, check some of them, and write ``explanation.json`` beside the scores.
 
-    Args:
-        run: folder of the run.
-        second: folder of the same training with another seed, to compare maps with; None if there is none.
-        most: number of cases to check, at equal steps from the worst to the best.
-        root: folder of the dataset; None for the one that the training used.
-        device: name of the device.
+    ``second`` is the folder of the same training with another seed, to compare maps with. ``most`` cases are checked,
+    at equal steps from the worst to the best. ``root`` is the folder of the dataset; None for the one that the training
+    used. Return the findings; and the reason by case, for cases that failed.
 
-    Returns:
-        The findings; and the reason by case, for cases that failed.
-
-    Raises:
-        ConfigError: if the dataset is missing, no case was held out, or the second run did not hold out the same cases
-            or has other classes, channels or attention.
-        ModelError: if a run holds no model.
-        DataError: if no case could be scored.
+    Raise ConfigError if the second run did not hold out the same cases or has other classes, channels or attention,
+    DataError if no case could be scored, and the errors of ``evaluate_held_out``.
     """
     second_model = _load_second_model(second, run, device) if second else None
     folder, failed = evaluate_held_out(run, root, device)

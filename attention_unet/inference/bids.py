@@ -28,21 +28,16 @@ OTHER_FILES = ("run.json", "volumes.csv", "*_labels.json", "itk-snap_labels.txt"
 def find_bids_scans(
     root: Path, suffixes: Sequence[str], participants: Sequence[str], may_miss: bool = False
 ) -> tuple[dict[Path, list[Case]], dict[str, str]]:
-    """Return the scans of a BIDS dataset by their folder, relative to the dataset.
+    """Return the scans of a BIDS dataset by their folder, relative to the dataset. Its derivatives are not searched.
 
-    Args:
-        root: folder of the dataset. Its derivatives are not searched.
-        suffixes: suffix of each channel in order, such as T1w. Files of a scan have all other entities in common.
-        participants: labels to keep, with or without ``sub-``; empty: all.
-        may_miss: whether a scan may lack channels.
+    ``suffixes`` has that of each channel in order, such as T1w; files of a scan have all other entities in common.
+    ``participants`` are labels to keep, with or without ``sub-``; empty: all. With ``may_miss`` a scan may lack
+    channels. Raise ConfigError if a suffix is given twice, the folder is no BIDS dataset, a participant is not there,
+    or there is no scan.
 
     Returns:
-        The scans; and the reason by file name, for scans that lack a channel or are there twice, and for participants
-        that were named and have no scan.
-
-    Raises:
-        ConfigError: if a suffix is given twice, the folder is no BIDS dataset, a participant is not there, or there is
-            no scan.
+        The scans; and the reason by file name, for scans that lack a channel, are there twice or would share the name
+        of a mask, and for participants that were named and have no scan.
     """
     if len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"--bids-suffix is {' '.join(suffixes)}: expected each suffix once")
@@ -79,8 +74,7 @@ def keep_held_out(
 ) -> tuple[dict[Path, list[Case]], dict[str, str]]:
     """Return those of the results of ``find_bids_scans`` that a training on this dataset held out.
 
-    Raises:
-        ConfigError: if the run held out no scan, none of these participants, or one that is not there.
+    Raise ConfigError if the run held out no scan, none of these participants, or one that is not there.
     """
 
     def scan_of(case: Case) -> str:
@@ -106,9 +100,8 @@ def _name_of_mask(entities: str) -> str:
 def describe_derivative(output: Path, source: Path, suffixes: Sequence[str]) -> None:
     """Write the description of a derivative, and the list of the files that are not part of BIDS, unless they exist.
 
-    Raises:
-        ConfigError: if another program described this folder, or it is of another dataset or other suffixes.
-        DataError: if the folder cannot be written to.
+    Raise ConfigError if another program described this folder, or it is of another dataset or other suffixes; DataError
+    if it cannot be written to.
     """
     there, title, link = output / BIDS, TITLE.format(" and ".join(suffixes)), relative_path(output, source)
     description = {

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
-    """Return a volume with the channels of a plan; those that the settings call missing are 0.
-
-    Raises:
-        DataError: if the volume has other channels.
-    """
+    """Return a volume with the channels of a plan, 0 for missing ones. Raise DataError if it has other channels."""
     if settings.channel is not None:
         volume = volume.select_channel(settings.channel)
     missing = sorted({plan.channels.index(name) for name in settings.missing})
@@ -55,11 +51,7 @@ def warn_of_absent(case: Case, channels: Sequence[str]) -> None:
 
 
 def check_missing(models: Sequence["Model"], missing: Collection[str]) -> None:
-    """Check that models can predict without some channels.
-
-    Raises:
-        ConfigError: if they cannot.
-    """
+    """Raise ConfigError if models cannot predict without some channels."""
     channels = models[0].plan.channels
     if unknown := set(missing) - set(channels):
         raise ConfigError(

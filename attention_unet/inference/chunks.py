@@ -26,16 +26,11 @@ WORKSPACE = 4 * 12 * AT_ONCE  # bytes, for the work on a few planes
 def choose_chunks(
     volume: Volume, models: Sequence["Model"], places: Sequence[Sequence[str]], settings: Settings
 ) -> list[slice]:
-    """Choose the chunks.
+    """Return the rows of each chunk, in order, in voxels of the scan along its second RAS+ axis (back-front).
 
     Scan, preprocessed image, results and a constant workspace are always held. Window sums may take half of the
-    remaining memory; the other half is for the network and for copies.
-
-    Returns:
-        Rows of each chunk, in voxels of the scan along its second RAS+ axis (back-front), in order.
-
-    Raises:
-        DataError: if even chunks of one row do not fit.
+    remaining memory; the other half is for the network and for copies. Raise DataError if even chunks of one row do not
+    fit.
     """
     limit = free_memory() + volume.array.nbytes if settings.memory is None else settings.memory
     labels = models[0].plan.labels

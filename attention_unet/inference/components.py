@@ -26,7 +26,7 @@ LEAST_GAIN = 0.0005  # Dice; a smaller gain is not worth the risk of dropping a 
 class ComponentGain:
     """What a structure gains in Dice over held-out cases if its small components are dropped."""
 
-    cases: int = 0  # number of cases
+    cases: int = 0
     total: float = 0.0  # sum of the gains
     squares: float = 0.0  # sum of their squares
 
@@ -98,8 +98,7 @@ def cleaned_classes(models: Sequence["Model"], settings: Settings) -> list[str]:
     """Return the classes whose small components are dropped: those that the settings name; by default,
     those that gained by it on the held-out cases of the models.
 
-    Raises:
-        ConfigError: if the settings name a class that the models do not have, or any where classes overlap.
+    Raise ConfigError if the settings name a class that the models do not have, or any where classes overlap.
     """
     labels = models[0].plan.labels
     names = labels.names

@@ -44,10 +44,9 @@ def combine_planes(
 
 
 def choose_classes(probabilities: Tensor, labels: Labels) -> Tensor:
-    """Return the class of the highest of probabilities (K, *S), of equal ones the first; 0 is the background.
+    """Return the index (1, *S) of the highest of probabilities (K, *S), of equal ones the first; 0 is the background.
 
-    Returns:
-        Index of the class of each voxel (1, *S); if classes overlap, a mask of each, where it is above 0.5 (K, *S).
+    If classes overlap, return a mask of each, where it is above 0.5 (K, *S).
     """
     if labels.overlapping:
         return probabilities > 0.5
@@ -60,11 +59,9 @@ def choose_classes(probabilities: Tensor, labels: Labels) -> Tensor:
 
 
 def entropy(probabilities: Tensor, labels: Labels) -> Tensor:
-    """Return the entropy of the label by probabilities (K, *S), as a share of the highest possible one; if classes
-    overlap, that of the class with the highest entropy.
+    """Return the entropy (*S) of the label by probabilities (K, *S), from 0, certain, to 1, all labels equally likely.
 
-    Returns:
-        (*S), from 0, certain, to 1, all labels equally likely.
+    If classes overlap, it is that of the class with the highest entropy.
     """
     if labels.overlapping:
         of_both: Tensor = torch.special.entr(torch.stack([probabilities, 1 - probabilities]))

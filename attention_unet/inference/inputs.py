@@ -32,10 +32,7 @@ def find_inputs(source: Path, channels: int, may_miss: bool = False, alone: bool
     are grouped by their suffixes.
 
     With ``may_miss`` the file of a channel may be missing; otherwise reading such a case fails. If the folder is
-    predicted ``alone``, there is a warning about scans in folders below it.
-
-    Raises:
-        ConfigError: if there is no volume.
+    predicted ``alone``, there is a warning about scans in folders below it. Raise ConfigError if there is no volume.
     """
     if not (source.exists() or source.is_symlink()):
         raise ConfigError(f"{source}: does not exist: check the path")
@@ -124,18 +121,12 @@ def _first_scan_below(folder: Path, levels: int) -> Path | None:
 def read_scan_table(file: Path, channels: Sequence[str], may_miss: bool) -> list[Case]:
     """Read a table with the column ``case`` and a column for each channel, in the order of the model.
 
-    Paths are relative to the folder of the table.
+    Paths are relative to the folder of the table. A heading that is the name of a channel must be in the place of that
+    channel; other headings are free. A model of several channels also takes one column, of files with all. With
+    ``may_miss`` a cell may be empty, for a scan without this channel.
 
-    Args:
-        file: CSV file.
-        channels: names of the channels of the model. A heading that is the name of a channel must be in the place of
-            that channel; other headings are free. A model of several channels also takes one column, of files with all.
-        may_miss: whether a cell may be empty, for a scan without this channel.
-
-    Raises:
-        ConfigError: if the table has other columns, or in another order, or a case is named twice, or cannot be the
-            name of a file.
-        DataError: if the file is not a table.
+    Raise ConfigError if the table has other columns, or in another order, or a case is named twice, or cannot be the
+    name of a file; DataError if the file is not a table.
     """
     rows = parse_table(file, lambda row: (row.pop("case").strip(), row), "scans", ADVICE)
     if not rows:

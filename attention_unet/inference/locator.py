@@ -53,11 +53,7 @@ class Locator:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], weights: Mapping[str, Tensor], device: torch.device) -> "Locator":
-        """Make a locator from the values of ``to_json`` and its weights.
-
-        Raises:
-            RuntimeError: if the weights are those of another network.
-        """
+        """Make a locator from values of ``to_json`` and weights. Raise RuntimeError if these are of another network."""
         plan = Plan.from_json(plain["plan"])
         network = AttentionUNet(plan.architecture)
         network.load_state_dict(weights)
@@ -90,8 +86,7 @@ class Locator:
 def cut_to_structures(model: "Model", image: Preprocessed, overlap: float) -> Preprocessed:
     """Cut an image to the part that may hold structures, enlarged as far as it takes no further window.
 
-    Returns:
-        The part; the whole image if nothing was found, or if the model has no locator.
+    Return the whole image if nothing was found, or if the model has no locator.
     """
     box = model.locator.locate(image.image) if model.locator else None
     if box is None:

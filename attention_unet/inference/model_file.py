@@ -69,10 +69,7 @@ def save_model(
 
 def load_models(paths: Sequence[str | Path], device: torch.device) -> list[Model]:
     """Read models to be used together, each as ``load_model`` does. The folder of a cross-validation stands for its
-    finished folds.
-
-    Raises:
-        ModelError: if a model is missing, damaged or of another format, or if they differ in classes or channels.
+    finished folds. Raise ModelError also if the models differ in classes or channels.
     """
     files = [file for path in paths for file in finished_folds(Path(path)) or [Path(path)]]
     models = [load_model(file, device) for file in files]
@@ -85,8 +82,7 @@ def load_models(paths: Sequence[str | Path], device: torch.device) -> list[Model
 def finished_folds(folder: Path) -> list[Path]:
     """Return the model files of the finished folds of a cross-validation; an empty list for any other folder.
 
-    Raises:
-        ModelError: if there are folds, but none is finished.
+    Raise ModelError if there are folds, but none is finished.
     """
     found = sorted(folder.glob(f"fold*/{WEIGHTS}"))
     finished = [file for file in found if is_complete(file.parent / PREDICTIONS)]
@@ -112,12 +108,10 @@ class _WithoutRandomWeights(TorchFunctionMode):
 
 
 def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], file: Path, trained_with: Mapping[str, str]) -> None:
-    """Compare the weights in a file with those of its network.
+    """Raise ModelError if a file has other weights than its network, or the network cannot be built.
 
-    The network is not built in memory, unless other packages add mechanisms.
-
-    Raises:
-        ModelError: if they differ, or the network cannot be built, as without the package that adds its attention.
+    It cannot be built, for example, without the package that adds its attention. It is not built in memory, unless
+    other packages add mechanisms.
     """
     others = [f"{name} {number}" for name, number in trained_with.items() if name not in LIBRARIES]
     advice = f"install {', '.join(others) or 'the package that adds its attention'}, as in the training"
@@ -189,11 +183,7 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the file of a model. A file at the path is preferred to a shipped model of that name.
-
-    Raises:
-        ModelError: if there is no model.
-    """
+    """Return the file of a model at a path, or of the shipped one of that name. Raise ModelError if there is none."""
     shipped = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
     for file in (Path(path) / WEIGHTS, Path(path)):
         with suppress(OSError, ValueError):  # a name too long, or with a null character

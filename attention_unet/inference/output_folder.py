@@ -38,13 +38,11 @@ def claim_output(
 ) -> list[Case]:
     """Check the output folder before any work, remove what will be predicted again, and write the description.
 
-    A file is removed only if ``run.json`` or the journal of a killed process records it, with its present content.
+    Return the cases of this part that are left to predict. A file is removed only if ``run.json`` or the journal of a
+    killed process records it, with its present content.
 
     ``cases`` are those of all parts, ``extras`` the names of the wanted results beside the label map. ``resume``,
     ``overwrite`` and ``part`` are as in ``predict_folder``.
-
-    Returns:
-        The cases of this part that are left to predict.
 
     Raises:
         ConfigError: if the folder contains files of other origin, if predictions would replace images or, without
@@ -110,11 +108,7 @@ def _find_left(
 
 
 def check_origin(output: Path) -> None:
-    """Check that predictions wrote ``run.json`` and every volume in a folder.
-
-    Raises:
-        ConfigError: if they did not.
-    """
+    """Raise ConfigError if ``run.json`` or a volume in a folder was not written by a prediction."""
     _check_recorded(output, list_volumes(output) if output.is_dir() else [], read_record(output))
 
 
@@ -130,9 +124,8 @@ def _check_recorded(output: Path, files: Sequence[Path], record: Mapping[str, An
 def _find_old(output: Path, cases: Sequence[Case], record: Mapping[str, Any]) -> list[Path]:
     """Return the files of earlier predictions of cases.
 
-    Raises:
-        ConfigError: if a file that is in the way was not written by a prediction, or was changed after it; or if a
-            prediction would be written onto a scan.
+    Raise ConfigError if a file that is in the way was not written by a prediction, or was changed after it; or if a
+    prediction would be written onto a scan.
     """
     inputs: set[str] = set()
     for image in (image for case in cases for image in case.images):

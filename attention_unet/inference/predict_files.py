@@ -52,13 +52,11 @@ QUALITY = 90  # of previews, as JPEG: a PNG takes several times the space and ti
 def predict_files(
     cases: Sequence[Case], output: Path, models: Sequence[Model], settings: Settings, done: Callable[[float], None]
 ) -> dict[str, str]:
-    """Predict cases. The files of a case appear all at once or not at all; a case that fails stops no other.
+    """Predict cases, and return the reason of failure by case id. A case that fails stops no other.
 
-    The cases must have no files in the output folder (see ``claim_output``). ``done`` is called from time to time with
-    the number of cases done so far, a fraction of a case included.
-
-    Returns:
-        Reason of failure by case id.
+    The files of a case appear all at once or not at all. The cases must have no files in the output folder (see
+    ``claim_output``). ``done`` is called from time to time with the number of cases done so far, a fraction of a case
+    included.
     """
     failed: dict[str, str] = {}
     facts: dict[str, dict[str, Any]] = {}  # of cases that could not be noted, perhaps for lack of space
@@ -90,11 +88,10 @@ def predict_files(
 def _try_case(
     case: Case, output: Path, models: Sequence[Model], settings: Settings, done: Callable[[float], None]
 ) -> dict[str, Any] | str:
-    """Predict a case, and log its warnings.
+    """Predict a case, and log its warnings. Return facts for ``run.json``, or the reason of failure.
 
-    Returns:
-        Facts for ``run.json``, or the reason of failure. The exception itself is dropped: it holds the file that was
-        being written, and so its space on a disk that may be full.
+    The exception itself is dropped: it holds the file that was being written, and so its space on a disk that may be
+    full.
     """
     began = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
@@ -182,13 +179,9 @@ def _predict_case(
 def write_prediction(
     output: Path, case: str, prediction: Prediction, volume: Volume, plan: Plan, settings: Settings
 ) -> list[Path]:
-    """Write the results of a case.
+    """Write the results of a case. Raise DataError if a file cannot be written.
 
-    Returns:
-        The paths, the label map last: where it is in place, no file is missing.
-
-    Raises:
-        DataError: if a file cannot be written.
+    Return the paths, the label map last: where it is in place, no file is missing.
     """
     labels = plan.labels
     maps = {attention_path(output, case, place): weights for place, weights in prediction.attention.items()}

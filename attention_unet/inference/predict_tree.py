@@ -48,13 +48,9 @@ def predict_tree(
     the output is then a BIDS derivative, of all participants if none is named. ``held_out_of`` is for BIDS only. Other
     arguments are as in ``predict_folder``.
 
-    Returns:
-        Reason of failure by folder and case id. A folder that fails as a whole stops no other.
-
-    Raises:
-        ConfigError: if there is no scan, a held-out one is missing, the output folder is of another dataset, or all
-            folders are refused.
-        DataError: if the output folder cannot be written to.
+    Return the reason of failure by folder and case id. A folder that fails as a whole stops no other. Raise ConfigError
+    if there is no scan, a held-out one is missing, the output folder is of another dataset, or all folders are refused;
+    DataError if the output folder cannot be written to.
     """
     source, output = Path(source), Path(output)
     if not source.is_dir():
@@ -143,10 +139,7 @@ def _find_scans(
 def _folders_of_scans(source: Path, output: Path) -> list[Path]:
     """Return the folders that hold volumes or folders of DICOM series, relative to the source. Report what is not read.
 
-    Folders of predictions are left out: their masks are no scans.
-
-    Raises:
-        ConfigError: if the source is such a folder.
+    Folders of predictions are left out: their masks are no scans. Raise ConfigError if the source is such a folder.
     """
     passed: list[Path] = []
 

@@ -170,10 +170,8 @@ def _predict_parts(
     """Predict the part of a scan of each model. Return results by name, of the scan along the axes of the network, and
     the sums of ``expected_overlap``.
 
-    The list of parts is empty afterwards, so that their memory is free while the results are finished.
-
-    Raises:
-        DataError: if a network returns NaN or infinite values.
+    The list of parts is empty afterwards, so that their memory is free while the results are finished. Raise DataError
+    if a network returns NaN or infinite values.
     """
     labels, scan = models[0].plan.labels, parts[0].scan_grid.scan
     most = labels.channels + max(map(len, places_by_model))  # values per voxel

@@ -77,11 +77,8 @@ def begin_part(
 
     ``cases`` are those that this part will predict. Their earlier predictions count as unfinished, so that a later call
     may remove their files if this process is killed. Failures of cases that are not in ``everything``, all cases of the
-    input, are forgotten.
-
-    Raises:
-        ConfigError: if another part has begun with another model or other settings.
-        DataError: if ``run.json`` cannot be read.
+    input, are forgotten. Raise ConfigError if another part has begun with another model or other settings, DataError if
+    ``run.json`` cannot be read.
     """
     if (output / JOURNAL).exists():  # into run.json first: a kill could bring back what is dropped below
         with changing_record(output):
@@ -116,8 +113,7 @@ def begin_part(
 def finish_part(output: Path, part: Part) -> bool:
     """Write into ``run.json`` that a part is finished. Return whether all parts are.
 
-    Raises:
-        DataError: if ``run.json`` cannot be read, or was removed meanwhile.
+    Raise DataError if ``run.json`` cannot be read, or was removed meanwhile.
     """
     with changing_record(output) as record:
         if "finished_parts" not in record:
@@ -131,8 +127,7 @@ def finish_part(output: Path, part: Part) -> bool:
 def changing_record(output: Path) -> Iterator[dict[str, Any]]:
     """Yield ``run.json`` with the journal; write what it is then, and remove the journal, whose content is in it.
 
-    Raises:
-        DataError: if ``run.json`` is there and cannot be read. It stays as it is.
+    Raise DataError if ``run.json`` is there and cannot be read; it stays as it is.
     """
     with record_lock(output):
         record = read_record(output)
@@ -149,10 +144,7 @@ def changing_record(output: Path) -> Iterator[dict[str, Any]]:
 def note(output: Path, entry: Mapping[str, Any]) -> None:
     """Write a line into the journal: ``{"begun": {case: files}}`` or ``{"cases": {case: facts}}``.
 
-    This takes the same time for any number of cases, unlike writing ``run.json``.
-
-    Raises:
-        DataError: if it cannot be written.
+    This takes the same time for any number of cases, unlike writing ``run.json``. Raise DataError if it fails.
     """
     try:
         with record_lock(output), (output / JOURNAL).open("a", encoding="utf-8") as journal:
@@ -166,15 +158,11 @@ def note(output: Path, entry: Mapping[str, Any]) -> None:
 def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str) -> dict[str, str]:
     """Move the files of a case from a temporary folder, in order, to the same paths in the output folder.
 
-    Their sha256 are written into the journal before. If the process is killed, every file that it moved is recorded
-    there; it did not write the other files in the output folder.
+    Return the sha256 of each file by its path. They are written into the journal before: if the process is killed,
+    every file that it moved is recorded there; it did not write the other files in the output folder.
 
-    Returns:
-        sha256 of each file by its path in the output folder.
-
-    Raises:
-        DataError: if the journal cannot be written, another file is in one of the places, or a file cannot be moved. No
-            file is left in place then; the journal keeps its line.
+    Raise DataError if the journal cannot be written, another file is in one of the places, or a file cannot be moved.
+    No file is left in place then; the journal keeps its line.
     """
     hashes = hash_files(stage, files)
     moved: list[Path] = []

@@ -74,9 +74,7 @@ def write_volumes(output: Path, models: Sequence[str] | None = None) -> None:
     """Write ``volumes.csv``: the structures of all cases of a folder, those of the lowest expected Dice first.
 
     ``models`` are the sha256 of models; if given, structures that these models found in folders below are included.
-
-    Raises:
-        DataError: if the file cannot be written.
+    Raise DataError if the file cannot be written.
     """
     found: list[tuple[float, str, list[Structure]]] = []
     folders = [output] if models is None else sorted(file.parent for file in output.rglob(RECORD))

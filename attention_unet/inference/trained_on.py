@@ -41,10 +41,9 @@ class TrainedOn:
 
 
 def find_in_training(models: Sequence[TrainedOn | None], case: str, digest: str) -> str | None:
-    """Return whether any of several models was trained on a case, by its id and the digest of its image.
+    """Return "image" or "name", as ``TrainedOn.find``, if any of several models was trained on a case.
 
-    Returns:
-        "image" or "name" as ``TrainedOn.find``; "unknown" if the training cases of a model are unknown; otherwise None.
+    Otherwise return "unknown" if the training cases of a model are unknown, or None.
     """
     ways = {model.find(case, digest) for model in models if model}
     ways |= {"unknown" for model in models if model is None}

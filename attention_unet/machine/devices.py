@@ -30,23 +30,14 @@ FREEING_SECONDS = 0.3  # enough for a few threads to run once
 
 @dataclass(frozen=True)
 class Machine:
-    """Hardware that a training may use.
+    """Hardware that a training may use."""
 
-    Attributes:
-        kind: type of the device: "cpu", "cuda" or "mps".
-        memory: memory of the device for one process, in bytes.
-        threads: number of CPU threads.
-        fast: whether the device computes faster in bfloat16.
-        processes: number of processes that share a step, one per device.
-        voxels_per_second: voxels that one process trains on per second, with 16 channels; None if not measured.
-    """
-
-    kind: str
-    memory: int
-    threads: int
-    fast: bool
-    processes: int
-    voxels_per_second: float | None = None
+    kind: str  # type of the device: "cpu", "cuda" or "mps"
+    memory: int  # of the device for one process, in bytes
+    threads: int  # of the CPU
+    fast: bool  # whether the device computes faster in bfloat16
+    processes: int  # that share a step, one per device
+    voxels_per_second: float | None = None  # that one process trains on, with 16 channels; None if not measured
 
 
 def this_machine(config: TrainingConfig) -> Machine:
@@ -64,10 +55,8 @@ def this_machine(config: TrainingConfig) -> Machine:
 def choose_device(name: str) -> torch.device:
     """Return a device by its name. "auto" takes CUDA if it works, otherwise the CPU.
 
-    Nobody has run this program on MPS, so it must be asked for by its name.
-
-    Raises:
-        ConfigError: if the device is not available or does not work.
+    Nobody has run this program on MPS, so it must be asked for by its name. Raise ConfigError if the device is not
+    available or does not work.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kinds = [kind for kind in available if available[kind]]
@@ -165,8 +154,7 @@ def check_batch(batch: int, processes: int) -> None:
 def make_fabric(config: TrainingConfig) -> "Fabric":
     """Return Fabric with the configured device, precision and processes. Under torchrun, torchrun sets the processes.
 
-    Raises:
-        ConfigError: if the device is not available, or the processes cannot share the batch equally.
+    Raise ConfigError if the device is not available, or the processes cannot share the batch equally.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment

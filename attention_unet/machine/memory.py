@@ -29,9 +29,8 @@ def reuse_freed_memory(of_any_size: bool = False) -> None:
     By default glibc returns large blocks to the system and requests them again, page by page, at every step. This takes
     up to a third of the time of a training step on a CPU. The price: the process stays at its peak size.
 
-    Args:
-        of_any_size: keep also blocks above 32 MiB, as tensors of training steps; not for predictions, whose scans
-            should leave their memory to the next scan.
+    ``of_any_size`` also keeps blocks above 32 MiB, as tensors of training steps; not for predictions, whose scans
+    should leave their memory to the next scan.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
     if mallopt is not None:

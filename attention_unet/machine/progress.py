@@ -43,8 +43,7 @@ SCREEN = Console(file=cast("TextIO", _StandardError()), stderr=True, markup=Fals
 def progress_bar(text: str, total: int) -> Iterator[Callable[..., None]]:
     """Show the progress of a task with the time left: a bar in a terminal, otherwise a line every 30 s.
 
-    Yields:
-        Function to call after each part, or with the number of finished parts, which may be a fraction.
+    Yield a function to call after each part, or with the number of finished parts, which may be a fraction.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     began = last = time.monotonic()

@@ -90,10 +90,8 @@ class Block(nn.Module):
 class DecoderLevel(nn.Module):
     """Apply attention to the skip, upsample the coarser features, concatenate both, convolve.
 
-    Args:
-        up: upsampling to a grid at least as large as the skip's.
-        attention: attention on the skip; the coarser features are its gating signal.
-        block: convolutions; they take twice the channels of the skip.
+    The coarser features are the gating signal of the attention. ``up`` gives a grid at least as large as the skip's;
+    ``block`` takes twice the channels of the skip.
     """
 
     def __init__(self, up: nn.Module, attention: Attention, block: nn.Module) -> None:

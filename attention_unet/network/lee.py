@@ -18,11 +18,7 @@ class LeeAttentionUNet(UNet):
     Unlike Oktay et al. 2018 every skip is gated, the finest too; the gating signal is the decoder's after upsampling,
     on the skip's own grid; everything but the merge in the decoder is normalised over the batch; gates start half open.
 
-    Args:
-        dims: 2 or 3 spatial dimensions.
-        in_channels: image channels.
-        out_channels: channels of the logits.
-        channels: features of each level, finest first; each level halves the grid.
+    ``channels`` has the features of each level, finest first; each level halves the grid.
     """
 
     def __init__(self, dims: int, in_channels: int, out_channels: int, channels: Sequence[int]) -> None:

@@ -37,13 +37,9 @@ Decoded = tuple[Tensor, Tensor | None, Tensor | None]
 class UNet(nn.Module):
     """Attention on the image, encoder, attention at the bottleneck, decoder with attention on its skips, heads.
 
-    Args:
-        inputs: attention on the channels of the image.
-        encoder: one block per level, finest first; each returns ``Attended``.
-        bottleneck: attention after the coarsest block.
-        decoder: a ``DecoderLevel`` for each level, coarse to fine. It gates the skip by the coarser features before
-            their upsampling, then joins and convolves both, and returns ``Decoded``.
-        heads: heads of the decoder's last levels, coarse to fine; more than one for deep supervision.
+    ``encoder`` has a block per level, finest first; each returns ``Attended``. ``decoder`` has a ``DecoderLevel``, or
+    the like, per level, coarse to fine; each returns ``Decoded``. ``heads`` are those of the decoder's last levels,
+    coarse to fine; more than one for deep supervision.
     """
 
     def __init__(

@@ -21,25 +21,15 @@ class Budget:
 
     A budget in seconds is kept on any machine, however busy; its results are not repeatable. Those of a budget in
     steps are.
-
-    Attributes:
-        steps: budget in steps, or None.
-        seconds: budget in seconds, or None.
-        reserve: seconds to keep for the last validation.
-        elapsed_before: seconds of training before the run was resumed.
-        locating: seconds that the training of a locator took, part of ``elapsed_before``; the progress of the network
-            begins after them.
-        steps_before: steps of training before the run was resumed.
-        started: time of the monotonic clock at which this training, or its resumption, began.
     """
 
     steps: int | None
     seconds: float | None
-    reserve: float = 0.0
-    elapsed_before: float = 0.0
-    locating: float = 0.0
-    steps_before: int = 0
-    started: float = field(default_factory=lambda: time.monotonic())
+    reserve: float = 0.0  # seconds to keep for the last validation
+    elapsed_before: float = 0.0  # seconds of training before the run was resumed
+    locating: float = 0.0  # of these, seconds in which a locator was trained; the network's progress begins after them
+    steps_before: int = 0  # steps of training before the run was resumed
+    started: float = field(default_factory=lambda: time.monotonic())  # when this training, or its resumption, began
 
     @classmethod
     def from_config(cls, config: TrainingConfig) -> "Budget":

@@ -33,34 +33,19 @@ class LearnerState:
 
 @dataclass
 class LoopState:
-    """State of the training loop.
+    """State of the training loop."""
 
-    Attributes:
-        validations: number of validations so far.
-        loss: smoothed loss.
-        seconds: smoothed seconds per patch.
-        waited: smoothed seconds per patch that the network waited for data.
-        with_late: whether late cases (see ``PreparedCases``) have joined the training; just before, they are predicted.
-        component_gains: gain in Dice of each class if its small components are dropped: number of cases,
-            sum, and sum of squares.
-        validating: seconds that validations took so far.
-        overlap: overlap of windows for predictions; None before it was chosen.
-        case_seconds: seconds of a case in one process, in the latest validation.
-        warned: whether a warning of a low Dice was given.
-        locating: seconds in which a locator was trained, before the first step.
-    """
-
-    validations: int = 0
-    loss: float = float("nan")
-    seconds: float = float("nan")
-    waited: float = float("nan")
-    with_late: bool = False
-    component_gains: dict[str, tuple[int, float, float]] = field(default_factory=dict)
-    validating: float = 0.0
-    overlap: float | None = None
-    case_seconds: float = 0.0
-    warned: bool = False
-    locating: float = 0.0
+    validations: int = 0  # so far
+    loss: float = float("nan")  # smoothed
+    seconds: float = float("nan")  # per patch, smoothed
+    waited: float = float("nan")  # seconds per patch that the network waited for data, smoothed
+    with_late: bool = False  # whether late cases (see ``PreparedCases``) have joined; just before, they are predicted
+    component_gains: dict[str, tuple[int, float, float]] = field(default_factory=dict)  # ``ComponentGain`` by class
+    validating: float = 0.0  # seconds that validations took so far
+    overlap: float | None = None  # of windows, for predictions; None before it was chosen
+    case_seconds: float = 0.0  # of a case in one process, in the latest validation
+    warned: bool = False  # whether a warning of a low Dice was given
+    locating: float = 0.0  # seconds in which a locator was trained, before the first step
 
     @property
     def patches_a_second(self) -> float:
@@ -75,23 +60,15 @@ class LoopState:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Complete state of a training.
-
-    Attributes:
-        elapsed: seconds of training so far.
-        reserve: seconds to keep for the last validation.
-        history: rows of history.csv so far.
-        settings: resolved settings of the run, as plain values.
-        locator: plan and factors of the locator, as plain values; None without a locator.
-    """
+    """Complete state of a training."""
 
     loop: LoopState
-    elapsed: float
-    reserve: float
-    history: list[dict[str, float]]
+    elapsed: float  # seconds of training so far
+    reserve: float  # seconds to keep for the last validation
+    history: list[dict[str, float]]  # rows of history.csv so far
     learner: LearnerState
-    settings: Mapping[str, Any]
-    locator: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any]  # resolved settings of the run, as plain values
+    locator: Mapping[str, Any] | None = None  # as ``Locator.to_json``; None without a locator
     locator_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 

@@ -28,13 +28,10 @@ class Interrupted(UserError):
 
 @contextmanager
 def catching_signals() -> Iterator[list[int]]:
-    """Collect signals that ask to stop. A second Ctrl-C or SIGTERM ends the process at once.
+    """Yield a list to which signals that ask to stop are added. A second Ctrl-C or SIGTERM ends the process at once.
 
     Only the main thread of a program can catch signals; in another one none is collected. Ending at once is safe:
     unfinished files have temporary names that nobody reads.
-
-    Yields:
-        List of the caught signals, filled while the block runs.
     """
     caught: list[int] = []
 

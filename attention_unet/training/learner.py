@@ -52,10 +52,7 @@ class Step(NamedTuple):
 class Learner:
     """Network in training. After every step its parameters are the same in all processes.
 
-    Attributes:
-        network: the network that is trained.
-        averaged: the averaged network in eval mode. It is the result of a training.
-        step: optimiser steps taken.
+    ``averaged`` is the averaged network in eval mode, the result of a training; ``step`` counts the steps taken.
     """
 
     def __init__(
@@ -162,9 +159,8 @@ def build_network(plan: Plan) -> AttentionUNet:
     All layers outside of attention start with the weights of the network without attention under the same seed, so that
     trainings with different attention can be compared in pairs.
 
-    Raises:
-        ConfigError: if the configured network is invalid, a buffer of it is not finite, or a mechanism of another
-            package does not return what it should.
+    Raise ConfigError if the configured network is invalid, a buffer of it is not finite, or a mechanism of another
+    package does not return what it should.
     """
     with as_configuration_error():
         network = AttentionUNet(plan.architecture)

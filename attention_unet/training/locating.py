@@ -42,17 +42,11 @@ MEASURED_CASES, LEARNT_CASES = 20, 200  # at most; coarse cases are held in memo
 
 
 class Found(NamedTuple):
-    """What a locator finds in held-out cases.
+    """What a locator finds in held-out cases: the shares in its box."""
 
-    Attributes:
-        recall: share of the structures' voxels in the box, of each case with structures.
-        recall_of_class: share of the voxels of each class in the box, on average over the cases that have it.
-        volume: share of the scans in the box.
-    """
-
-    recall: list[float]
-    recall_of_class: dict[str, float]
-    volume: float
+    recall: list[float]  # of the structures' voxels, for each case with structures
+    recall_of_class: dict[str, float]  # of the voxels of each class, on average over the cases that have it
+    volume: float  # of the scans
 
     @property
     def is_safe(self) -> bool:

@@ -24,11 +24,7 @@ class SegmentationLoss(nn.Module):
 
     For a class that is not annotated, the probability of background and class together is learned where the label is
     background (the marginal loss of Shi et al., "Marginal loss and exclusion loss for partially supervised multi-organ
-    segmentation", Medical Image Analysis 2021).
-
-    Args:
-        overlapping: whether a voxel may belong to several classes.
-        ignoring: whether targets may have ignored voxels.
+    segmentation", Medical Image Analysis 2021). Only with ``ignoring`` may targets have ignored voxels.
     """
 
     def __init__(self, overlapping: bool, ignoring: bool = False) -> None:
@@ -69,12 +65,8 @@ class PresenceLoss(nn.Module):
     """Loss of the predicted presence of classes in a patch: the SE-loss of Zhang et al., CVPR 2018 (``encoding``).
 
     It is the binary cross-entropy of one logit per class. The target is presence in the patch, not in the whole case.
-    If every patch has every class, nothing can be learned from it.
-
-    Args:
-        overlapping: whether a voxel may belong to several classes.
-        weight: weight of the loss.
-        ignoring: whether targets may have ignored voxels: a class that is not seen may be there.
+    If every patch has every class, nothing can be learned from it. With ``ignoring``, targets may have ignored voxels:
+    a class that is not seen may be there.
     """
 
     def __init__(self, overlapping: bool, weight: float, ignoring: bool = False) -> None:

@@ -25,11 +25,8 @@ class MuonAndAdamW(Optimizer):
 
     Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) makes the singular values of each step alike,
     so that rare directions of a weight are learned as fast as frequent ones. ``torch.optim.Muon`` takes matrices only,
-    and computes in bfloat16, which many processors emulate.
-
-    Args:
-        network: the network to train.
-        config: learning rate of both, and weight decay.
+    and computes in bfloat16, which many processors emulate. ``config`` gives the learning rate of both, and Muon's
+    weight decay.
     """
 
     def __init__(self, network: nn.Module, config: TrainingConfig) -> None:

@@ -24,25 +24,18 @@ class Stopped(Exception):
 
 @dataclass
 class Training:
-    """All parts of a training.
-
-    Attributes:
-        locator: finds the part of a scan to predict; None: whole scans are predicted.
-        loop: state of the loop, new or of a resumed run.
-        monitor: display of the training in the first process; None in the others.
-        stop: function that returns whether the user asked to stop; called after every step and between validated cases.
-    """
+    """All parts of a training."""
 
     run: Path
     settings: ResolvedSettings
     learner: Learner
     batches: Batches
     prepared: PreparedCases
-    locator: Locator | None
+    locator: Locator | None  # finds the part of a scan to predict; None: whole scans are predicted
     budget: Budget
-    loop: LoopState
-    monitor: Monitor | None
-    stop: Callable[[], bool]
+    loop: LoopState  # new, or of a resumed run
+    monitor: Monitor | None  # in the first process; None in the others
+    stop: Callable[[], bool]  # whether the user asked to stop; called after every step and between validated cases
 
 
 def synchronise(fabric: Fabric, *values: float) -> list[float]:

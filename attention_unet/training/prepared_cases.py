@@ -29,23 +29,14 @@ MEASURED = 5  # held-out cases whose sizes tell how many voxels a typical one ha
 
 @dataclass(frozen=True)
 class PreparedCases:
-    """Cases of a training.
-
-    Attributes:
-        training: preprocessed cases to train on.
-        early: those that are trained on from the start: all but the late ones.
-        judging: preprocessed held-out cases; without held-out cases the late ones.
-        held_out_cases: cases to validate on, in random order: short validations take the first ones.
-        late_cases: training cases that are predicted once before they are trained on; none if there are held-out cases.
-        facts: measurements of all cases.
-    """
+    """Cases of a training."""
 
     training: CachedCases
-    early: CachedCases
-    judging: CachedCases
-    held_out_cases: list[Case]
-    late_cases: list[Case]
-    facts: list[CaseFacts]
+    early: CachedCases  # those that are trained on from the start: all but the late ones
+    judging: CachedCases  # held-out cases; without held-out cases the late ones
+    held_out_cases: list[Case]  # in random order: short validations take the first ones
+    late_cases: list[Case]  # training cases, predicted once before they are trained on; none if there are held-out ones
+    facts: list[CaseFacts]  # of all cases
 
     def cases_of_class(self, cases: CachedCases) -> dict[int, list[int]]:
         """Return by class the numbers of the cases that have it, for all classes that any case has."""

@@ -55,26 +55,15 @@ MAY_BE_OVERRIDDEN = (  # with --override: they affect the remaining steps only
 
 @dataclass(frozen=True)
 class ResolvedSettings:
-    """Settings that determine the result of a run, together with the files of the dataset.
+    """Settings that determine the result of a run, together with the files of the dataset."""
 
-    Attributes:
-        config: configuration, with planned values filled in.
-        split: cases to train on and held-out cases.
-        plan: plan of network and data.
-        subjects: subject by case id; empty if it is not known which cases are of one person.
-        digests: digest of image and label by case id; empty before the cases are read.
-        threads: number of CPU threads of torch; 0 if unknown. Another number changes the order of sums and so the last
-            bits of the weights.
-        origin: model that the training started from; None: new weights.
-    """
-
-    config: Config
+    config: Config  # with planned values filled in
     split: Split
     plan: Plan
-    subjects: Mapping[str, str] = field(default_factory=dict)
-    digests: Mapping[str, str] = field(default_factory=dict)
-    threads: int = 0
-    origin: Origin | None = None
+    subjects: Mapping[str, str] = field(default_factory=dict)  # by case id; empty if they are unknown
+    digests: Mapping[str, str] = field(default_factory=dict)  # of image and label by case id; empty until read
+    threads: int = 0  # of torch; 0: unknown. Their number changes the order of sums, so the last bits of the weights
+    origin: Origin | None = None  # model that the training started from; None: new weights
 
     @property
     def trained_on(self) -> TrainedOn | None:

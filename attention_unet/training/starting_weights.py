@@ -25,17 +25,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Origin:
-    """The model that a training started from.
+    """The model that a training started from."""
 
-    Attributes:
-        model: its name, without folders of this machine.
-        sha256: of its weights and description.
-        trained_on: its training cases; None if unknown.
-    """
-
-    model: str
-    sha256: str
-    trained_on: TrainedOn | None
+    model: str  # its name, without folders of this machine
+    sha256: str  # of its weights and description
+    trained_on: TrainedOn | None  # None if unknown
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""

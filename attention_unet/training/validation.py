@@ -32,19 +32,12 @@ OVERLAP_CASES = 8
 
 @dataclass(frozen=True)
 class Validation:
-    """Results of a validation.
+    """Results of a validation."""
 
-    Attributes:
-        dice: Dice of each class by case; NaN if prediction and reference are both empty.
-        dice_cleaned: the same without the small components of each class.
-        scenes: a few example cases to draw.
-        attention: attention inside and outside the classes of the example cases.
-    """
-
-    dice: dict[str, list[float]]
-    dice_cleaned: dict[str, list[float]]
-    scenes: list[Scene]
-    attention: list[StructureAttention]
+    dice: dict[str, list[float]]  # of each class by case; NaN if prediction and reference are both empty
+    dice_cleaned: dict[str, list[float]]  # the same without the small components of each class
+    scenes: list[Scene]  # a few example cases to draw
+    attention: list[StructureAttention]  # inside and outside the classes of the example cases
 
 
 def validate(

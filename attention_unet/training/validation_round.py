@@ -135,10 +135,7 @@ def decide_components(training: Training) -> None:
 
 
 def try_overlap(training: Training, cases: Sequence[Case], validation: Validation) -> None:
-    """Choose the overlap of windows for predictions: the smaller one, if it costs nearly no Dice.
-
-    If there is no time to try, it is the larger one.
-    """
+    """Choose the overlap of windows for predictions by ``judge_overlap``; the larger one if there is no time to try."""
     loop = training.loop
     loop.overlap = LARGER_OVERLAP
     some = [case for case in cases if case.id in validation.dice][:OVERLAP_CASES]
@@ -150,11 +147,8 @@ def try_overlap(training: Training, cases: Sequence[Case], validation: Validatio
 def validate_timed(training: Training, cases: Sequence[Case], overlap: float, seconds: float | None) -> Validation:
     """Validate the averaged network, and add the time to the state of the loop.
 
-    The processes share the cases. After ``seconds``, a process begins no further case. Raise Stopped in all processes
-    if the user asked one to stop.
-
-    Returns:
-        Dice for the cases of all processes, with examples from this process.
+    The processes share the cases. After ``seconds``, a process begins no further case. Return Dice for the cases of all
+    processes, with examples from this process. Raise Stopped in all processes if the user asked one to stop.
     """
     began, fabric, loop = time.monotonic(), training.learner.fabric, training.loop
     validation = validate(
