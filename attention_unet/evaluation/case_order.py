@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from attention_unet.errors import DataError, plural
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
@@ -23,6 +22,8 @@ def measure_order(expected: Sequence[float], true: Sequence[float]) -> tuple[flo
         Spearman's rank correlation; the number of the worst cases, a fifth of all, rounded up; and how many of them are
         among as many cases with the lowest expected Dice.
     """
+    from scipy.stats import spearmanr  # takes half a second to import
+
     worst = -(-len(true) // 5)
     lowest = [set(np.argsort(values, kind="stable")[:worst]) for values in (expected, true)]
     return float(spearmanr(expected, true).statistic), worst, len(lowest[0] & lowest[1])

@@ -27,7 +27,7 @@ from attention_unet.explanation.checks import (
 from attention_unet.explanation.deletion_curve import SHARES, mean_height
 from attention_unet.places import PLACES
 
-LEVEL = 0.99  # of each interval, so that five verdicts together are wrong with a chance of at most 5 %
+LEVEL = 0.99  # of each interval, so that the five verdicts on attention are all right with a chance of 95 %
 MIN_PERSONS = 6  # with fewer persons, an interval is too wide for a verdict
 LOW_DICE = 0.5  # mean Dice below which the checks mean little
 ALIKE, UNLIKE = 0.7, 0.4  # two maps are alike above this rank correlation, and unlike below that

@@ -70,7 +70,8 @@ class Locator:
         unseen = torch.tensor([1.0, 0.0])
         predictor = window_predictor(self.network, self.plan, torch.float32, [])
         coarse = coarsen(image, self.factors).to(device)
-        planes = list(slide(coarse, self.plan.patch, predictor, unseen=unseen, overlap=0.25))
+        stack_axis = self.plan.preprocessing.stack_axis
+        planes = list(slide(coarse, self.plan.patch, predictor, unseen=unseen, overlap=0.25, stack_axis=stack_axis))
         found = bounding_box((torch.cat(planes, dim=1)[1] > FOUND).cpu().numpy())
         if found[0].start == found[0].stop:
             return None

@@ -45,10 +45,10 @@ def describe_structures(
         number of connected components; whether a voxel lies at the edge of the scan; expected Dice, None in an empty
         class.
     """
-    boxes = dict(enumerate(ndimage.find_objects(label_map), start=1))
+    boxes = ndimage.find_objects(label_map)  # of 1, 2, ... up to the largest integer
     described = {}
     for index, (name, group) in enumerate(labels.integers.items()):
-        of_group = [boxes[value] for value in group if boxes.get(value)]
+        of_group = [box for value in group if value <= len(boxes) and (box := boxes[value - 1])]
         box = tuple(
             slice(min(a.start for a in axis), max(a.stop for a in axis)) for axis in zip(*of_group, strict=True)
         )

@@ -97,6 +97,21 @@ def test_no_thick_slice_is_left_out():
     assert locator.locate(torch.zeros(1, 40, 36, 30)) is None
 
 
+def test_few_slices_are_located_among_copies_of_them():
+    """The network finds structures by the mean over all slices of a window: zeros around two bright ones hide them."""
+
+    class BrightOnAverage(Bright):
+        def forward(self, x, full_output=False):
+            return super().forward(x.mean(dim=-1, keepdim=True).expand_as(x), full_output)
+
+    stack = find_stack([np.diag([1.0, 1.0, 3.0, 1.0])])
+    plan = dataclasses.replace(plan_of(labels=COARSE), preprocessing=Preprocessing((1.0, 1.0, 3.0), False, stack))
+    locator = Locator(BrightOnAverage(), plan, (2, 4, 1))
+    image = torch.zeros(1, 40, 36, 2)
+    image[:, 20:26, 16:24] = 1
+    assert locator.locate(image) == [(18, 28), (12, 28), (0, 2)]
+
+
 def test_a_box_is_enlarged_as_far_as_it_costs_no_window():
     random = np.random.RandomState(1)
     for _ in range(500):
