@@ -115,12 +115,10 @@ class Identity(Attention):
 
 
 def check_contract(attention: Attention, x: Tensor, gate: Tensor | None) -> None:
-    """Check what a mechanism returns.
+    """Raise ValueError if a mechanism does not return what it should.
 
-    Raises:
-        ValueError: if it is not finite features of the shape and type of the input, and weights of a known shape that
-            fits its kind; if features depend on ``with_map``; or if a mechanism that multiplies does not return the
-            factors of its input.
+    It should return finite features of the shape and type of the input, whatever ``with_map`` is, and weights of a
+    known shape that fits its kind. If it multiplies, the weights should be the factors of its input.
     """
     who, result = f"{type(attention).__name__}.forward", attention(x, gate, True)
     if not isinstance(result, Attended):
@@ -182,11 +180,7 @@ def hidden_channels(place: Place, reduction: int) -> int:
 
 
 def odd(kernel: int) -> int:
-    """Return the kernel size if it is odd.
-
-    Raises:
-        ValueError: if it is even, which would shift the features.
-    """
+    """Return the kernel size. Raise ValueError if it is even, which would shift the features."""
     if kernel % 2 == 0:
         raise ValueError(f"kernel is {kernel}: expected an odd number")
     return kernel
@@ -206,11 +200,7 @@ def start_at_zero(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) -> None:
 
 
 def gate_or_error(gate: Tensor | None, mechanism: str) -> Tensor:
-    """Return the gating signal.
-
-    Raises:
-        ValueError: with the name of the mechanism, if there is no signal.
-    """
+    """Return the gating signal. Raise ValueError with the name of the mechanism if there is none."""
     if gate is None:
         raise ValueError(f"{mechanism} needs the coarser decoder signal: call it as attention(x, gate)")
     return gate

@@ -34,11 +34,7 @@ class Option:
         return texts[self.kind] + (", or null for the mechanism's own rule" if self.default is None else "")
 
     def check(self, value: object) -> Value:
-        """Return a value in the option's type.
-
-        Raises:
-            ValueError: if it is of another type, or out of range.
-        """
+        """Return a value in the option's type. Raise ValueError if it is of another type, or out of range."""
         if value is None and self.default is None:
             return None
         if self.choices:
@@ -55,8 +51,7 @@ class Option:
 def options_of(mechanism: type) -> dict[str, Option]:
     """Return the options of a class by name: the keyword-only parameters of its constructor.
 
-    Raises:
-        TypeError: if an option has no default, or a type that no configuration can hold.
+    Raise TypeError if an option has no default, or a type that no configuration can hold.
     """
     hints = get_type_hints(mechanism.__init__)  # type: ignore[misc]  # only read
     found = {}
@@ -67,15 +62,9 @@ def options_of(mechanism: type) -> dict[str, Option]:
 
 
 def check_options(mechanism: type, name: str, values: Mapping[str, object]) -> dict[str, Any]:
-    """Return checked options for the constructor of a mechanism.
+    """Return checked options by name for the constructor of a mechanism, which messages call ``name``.
 
-    Args:
-        mechanism: its class.
-        name: its name, for messages.
-        values: options by name.
-
-    Raises:
-        ValueError: if there is no such option, or a value does not fit.
+    Raise ValueError if there is no such option, or a value does not fit.
     """
     options = options_of(mechanism)
     unknown = [key for key in values if key not in options]

@@ -29,11 +29,7 @@ CONTENT: dict[str, Spec] = {
 
 
 def build_at(spec: Spec, place: Place) -> Attention:
-    """Build a mechanism from its specification.
-
-    Raises:
-        ValueError: if there is no such name or option, or the specification is inconsistent.
-    """
+    """Build a mechanism from its specification. Raise ValueError if that is wrong: see ``build``."""
     if isinstance(spec, str):
         return _build_wrapper(spec, CONTENT[spec], {}, place) if spec in WRAPPERS else _build_named(spec, {}, place)
     if isinstance(spec, Mapping):

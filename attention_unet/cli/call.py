@@ -42,8 +42,7 @@ def complete(arguments: list[str]) -> list[str]:
     """Complete a call: a resumed run uses its own configuration, a budget replaces the one in the file, and the
     configuration of a run finds its data.
 
-    Raises:
-        ConfigError: if there is no run to resume, or the configuration file cannot be read.
+    Raise ConfigError if there is no run to resume, or the configuration file cannot be read.
     """
     words = _words(arguments)
     pairs = list(itertools.pairwise(words))
@@ -97,11 +96,7 @@ def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
 
 
 def load_fields(file: Path) -> dict[str, Any]:
-    """Return the fields of a YAML file.
-
-    Raises:
-        ConfigError: if it cannot be read, or has no fields.
-    """
+    """Return the fields of a YAML file. Raise ConfigError if it cannot be read, or has no fields."""
     try:
         found = load_strictly(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -141,8 +136,7 @@ def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> st
 def wants_jobs(options: Namespace, others: Sequence[str] = ()) -> bool:
     """Return whether a call wants several processes. ``others`` are its options that exclude ``--jobs``.
 
-    Raises:
-        ConfigError: if ``--jobs`` is less than 1, or is excluded.
+    Raise ConfigError if ``--jobs`` is less than 1, or is excluded.
     """
     if options.jobs < 1:
         raise ConfigError(f"--jobs is {options.jobs}: expected 1 or more")

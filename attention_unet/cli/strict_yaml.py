@@ -13,12 +13,9 @@ SECTIONS = [field.name for field in dataclasses.fields(Config)]
 
 
 def load_strictly(text: str) -> Any:
-    """Read YAML as the parser does, but refuse a key that is given twice, and aliases.
+    """Read YAML as the parser does, but raise yaml.YAMLError, with the line, for a key given twice and for an alias.
 
     A few lines of aliases can expand to more values than fit into memory.
-
-    Raises:
-        yaml.YAMLError: if the text is not such YAML; it has the line.
     """
 
     def check(node: yaml.Node | None, path: str) -> None:

@@ -67,8 +67,7 @@ class StudyFile:
 def write_new(file: Path, dataset: str) -> None:
     """Write a study file for a dataset, and the configuration that it names.
 
-    Raises:
-        ConfigError: if there is no such dataset, or one of the files exists.
+    Raise ConfigError if there is no such dataset, or one of the files exists.
     """
     from attention_unet.dataset.cases import data_root, locate_dataset
     from attention_unet.files.atomic import write_text
@@ -91,11 +90,7 @@ def quoted(text: str) -> str:
 
 
 def read_study(file: Path) -> "Study":
-    """Return the study of a file.
-
-    Raises:
-        ConfigError: if the file cannot be read, or a field is wrong.
-    """
+    """Return the study of a file. Raise ConfigError if the file cannot be read, or a field is wrong."""
     from attention_unet.study.design import Study
 
     given = load_fields(file)

@@ -146,8 +146,7 @@ def named_volumes(folder: Path) -> tuple[list[NamedVolume], list[Path]]:
 def names_in_tables(root: Path, label_maps: Iterable[Path]) -> dict[int, str]:
     """Return the names of integers in the tables beside label maps, or of those above that hold for all of them.
 
-    Raises:
-        DataError: if tables are damaged or differ.
+    Raise DataError if tables are damaged or differ.
     """
     names: dict[int, str] = {}
     for table in sorted({table for label in label_maps for table in _table_of(label, root)}):

@@ -81,11 +81,7 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
 
 
 def check_trainable(facts: Sequence[CaseFacts], held_out: Collection[str], classes: Sequence[str]) -> list[str]:
-    """Check that every class can be learned, and that no held-out image has another id in training. Return warnings.
-
-    Raises:
-        DataError: if a class cannot be learned, or a held-out image is trained on.
-    """
+    """Return warnings about classes. Raise DataError if one cannot be learned, or a held-out image is trained on."""
     problems, warnings = [], []
     for same in _find_copies(facts):
         sides = [[case for case in same if (case in held_out) == side] for side in (False, True)]

@@ -73,8 +73,7 @@ def data_root(root: str | None) -> Path:
 def locate_dataset(root: str | None, dataset: str) -> Path:
     """Return the folder of a dataset: in ``data_root(root)``, or ``root`` itself.
 
-    Raises:
-        ConfigError: if there is no such folder. It names the folder that was expected.
+    Raise ConfigError if there is no such folder. It names the folder that was expected.
     """
     base = data_root(root)
     folder = base / dataset
@@ -104,8 +103,7 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     - Plain: folders images and labels (or imagesTr and labelsTr), files of the same names. Images may have channel
       suffixes. Without a folder of images, images are synthesized from the label maps.
 
-    Raises:
-        DataError: if the dataset itself is faulty, or no case is left.
+    Raise DataError if the dataset itself is faulty, or no case is left.
     """
     problems: dict[str, str] = {}
     description = _read_description(root)

@@ -18,8 +18,7 @@ MOST_CLASSES = 254  # the network's targets are bytes
 def describe_channels(path: Path) -> tuple[str, ...]:
     """Return the names of the channels in a ``dataset.json`` in order; an empty tuple if it names no channel.
 
-    Raises:
-        DataError: if the channels are not an object from number to name, or two have one name.
+    Raise DataError if the channels are not an object from number to name, or two have one name.
     """
     description = read_object(path)
     channels = description.get("channel_names") or description.get("modality") or {}
@@ -39,10 +38,8 @@ def describe_channels(path: Path) -> tuple[str, ...]:
 def describe_labels(path: Path) -> Labels:
     """Return the classes of a ``dataset.json``.
 
-    Decathlon writes {"1": name}. nnU-Net writes {name: 1} or, for regions, {name: [1, 2]}.
-
-    Raises:
-        DataError: if the labels have another form, or their number or names are not supported.
+    Decathlon writes {"1": name}. nnU-Net writes {name: 1} or, for regions, {name: [1, 2]}. Raise DataError if the
+    labels have another form, or their number or names are not supported.
     """
     description = read_object(path)
     integers: dict[str, tuple[int, ...]] = {}
@@ -102,10 +99,8 @@ def _parse_integer(plain: object) -> int:
 def find_labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) -> Labels:
     """Make one class of each integer above 0 in label files, for datasets without a description.
 
-    Unreadable files are added to ``problems``.
-
-    Raises:
-        DataError: if no file has a class, there are too many classes, or segments of one integer have several names.
+    Unreadable files are added to ``problems``. Raise DataError if no file has a class, there are too many classes, or
+    segments of one integer have several names.
     """
     values: set[int] = set()
     called: dict[int, set[str]] = {}  # names of segments of 3D Slicer
@@ -139,10 +134,7 @@ def describe_unannotated(file: Path, classes: Sequence[str]) -> dict[str, tuple[
     """Return the classes that cases do not annotate, by case id.
 
     The field "annotated" of a ``dataset.json`` lists the annotated classes of some cases. All others annotate all
-    classes.
-
-    Raises:
-        DataError: if the field has another form, or names an unknown class.
+    classes. Raise DataError if the field has another form, or names an unknown class.
     """
     annotated = read_object(file).get("annotated", {}) if file.is_file() else {}
     lists = annotated.values() if isinstance(annotated, dict) else [None]

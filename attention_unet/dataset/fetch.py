@@ -82,11 +82,7 @@ def fetch(task: str, root: Path) -> Path:
 
 
 def _download(url: str, archive: Path) -> None:
-    """Download a file, or what is missing of it.
-
-    Raises:
-        DataError: if the disk has no space for the archive and its content.
-    """
+    """Download a file, or what is missing of it. Raise DataError if the disk has no space for it and its content."""
     there = archive.stat().st_size if archive.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
     try:

@@ -9,11 +9,9 @@ from attention_unet.errors import DataError
 
 
 def find_dataset(data: DataConfig) -> Dataset:
-    """Return the labelled cases of the dataset of a configuration.
+    """Return the labelled cases of the dataset of a configuration. Images are not read.
 
-    Raises:
-        ConfigError: if there is no such folder.
-        DataError: if a file is missing or has no partner; it names all such files. Images are not read.
+    Raise ConfigError if there is no such folder, DataError if files are missing or have no partner. It names them all.
     """
     dataset, problems = find_readable_dataset(locate_dataset(data.root, data.dataset), data)
     if problems:
@@ -24,8 +22,7 @@ def find_dataset(data: DataConfig) -> Dataset:
 def find_readable_dataset(root: Path, data: DataConfig) -> tuple[Dataset, dict[str, str]]:
     """Return the dataset in a folder without incomplete cases, and the problem of each of them by id.
 
-    Raises:
-        DataError: if the dataset itself is faulty, or no case is left.
+    Raise DataError if the dataset itself is faulty, or no case is left.
     """
     if data.bids_suffixes:
         return find_bids_cases(root, data.bids_suffixes, data.bids_labels)

@@ -28,8 +28,7 @@ ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertool
 def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[[], None]) -> Path:
     """Write a cohort in Decathlon layout into ``root/Phantom``, and return this folder. Equal seeds give equal cohorts.
 
-    Raises:
-        ConfigError: if the folder exists, or a number is out of range.
+    Raise ConfigError if the folder exists, or a number is out of range.
     """
     folder = root / NAME
     if training < 1 or test < 0:

@@ -24,10 +24,8 @@ def without_absent_files(case: Case) -> Case:
 def read_channels(case: Case, memory: int | None = None) -> Volume:
     """Read the image of a case, or synthesize it from the label map.
 
-    Files of single channels are stacked in order; absent channels are 0.
-
-    Raises:
-        DataError: if a file is damaged or too large, or the channels have different grids.
+    Files of single channels are stacked in order; absent channels are 0. Raise DataError if a file is damaged or too
+    large, or the channels have different grids.
     """
     if case.synthetic:
         return synthesize_scan(read_labels(case.images[0], memory), case.id)
@@ -44,11 +42,7 @@ def read_channels(case: Case, memory: int | None = None) -> Volume:
 
 
 def read_case_label(case: Case, image: Volume, memory: int | None = None) -> Volume:
-    """Read the label map of a case and check that its grid is that of the image.
-
-    Raises:
-        DataError: if the case has no label, or the label is damaged or has another grid.
-    """
+    """Read the label map of a case. Raise DataError if it is damaged, or has another grid than the image."""
     if case.label is None:
         raise DataError(f"{image.path}: has no label: expected one for training or evaluation")
     label = read_labels(case.label, memory)
@@ -59,8 +53,7 @@ def read_case_label(case: Case, image: Volume, memory: int | None = None) -> Vol
 def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume, list[str]]:
     """Read image and label map of a training case, check them, and return them with the warnings of their readers.
 
-    Raises:
-        DataError: if a file is damaged, missing or has another grid, or channels or labels are not the dataset's.
+    Raise DataError if a file is damaged, missing or has another grid, or channels or labels are not the dataset's.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -79,12 +72,9 @@ def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume
 
 
 def check_segments(label: Volume, labels: Labels) -> None:
-    """Check that the segments of a file of 3D Slicer have the integers of the classes with the same names.
+    """Raise DataError if segments of a file of 3D Slicer have other integers than the classes with the same names.
 
     3D Slicer numbers the segments of each file anew.
-
-    Raises:
-        DataError: if they have others.
     """
     wrong = [
         f"{value} is {name}, expected {', '.join(map(str, labels.integers[name]))}"

@@ -33,10 +33,8 @@ class Split:
 def choose_split(data: DataConfig, ids: Sequence[str], subjects: Mapping[str, str]) -> Split:
     """Return the configured split: a fold made from subjects, or one from ``data.splits``.
 
-    A case without a subject is its own subject.
-
-    Raises:
-        ConfigError: if the file of splits does not fit the cases, or a subject is on both sides.
+    A case without a subject is its own subject. Raise ConfigError if the file of splits does not fit the cases, or a
+    subject is on both sides.
     """
     if data.fold < 0 or not data.splits:
         return split_cases(ids, data.folds, data.fold, data.split_seed, subjects)
@@ -65,11 +63,7 @@ def choose_split(data: DataConfig, ids: Sequence[str], subjects: Mapping[str, st
 
 
 def check_subjects(split: Split, subjects: Mapping[str, str], source: Path) -> None:
-    """Check that no subject is both trained on and held out.
-
-    Raises:
-        ConfigError: if a subject is on both sides. It names the subjects and ``source``, the file of the split.
-    """
+    """Raise ConfigError if a subject is both trained on and held out. It names ``source``, the file of the split."""
     training, held_out = (
         {subjects[case] for case in cases if case in subjects} for cases in (split.training, split.validation)
     )
@@ -86,17 +80,9 @@ def split_cases(
     """Hold out one of k folds.
 
     NumPy's RandomState(seed) shuffles the sorted subjects, which are then cut into k blocks. The first blocks may have
-    one subject more. If every case is its own subject, seed 12345 and 5 folds give the folds of nnU-Net.
-
-    Args:
-        ids: case ids, in any order.
-        folds: number of folds k.
-        fold: fold to hold out, from 0; -1 holds out no case.
-        seed: seed of the shuffle.
-        subjects: subject by case id; a case that is not listed is its own subject.
-
-    Raises:
-        ConfigError: if there are fewer subjects than folds.
+    one subject more. If every case is its own subject, seed 12345 and 5 folds give the folds of nnU-Net. Fold -1 holds
+    out no case. A case that ``subjects`` does not list is its own subject. Raise ConfigError if there are fewer
+    subjects than folds.
     """
     ordered = sorted(ids)
     if fold < 0:
@@ -117,11 +103,7 @@ def split_cases(
 
 
 def check_held_out_once(splits: Mapping[int, Split]) -> None:
-    """Check that no case is held out in two folds: it would have two results.
-
-    Raises:
-        ConfigError: if one is.
-    """
+    """Raise ConfigError if a case is held out in two folds: it would have two results."""
     fold_of: dict[str, int] = {}
     for fold, split in splits.items():
         for case in split.validation:
@@ -156,11 +138,7 @@ def write_split(path: Path, split: Split, fold: int | None = None) -> None:
 
 
 def read_split(path: Path) -> Split:
-    """Read the split that a training wrote.
-
-    Raises:
-        ConfigError: if the file is missing or damaged.
-    """
+    """Read the split that a training wrote. Raise ConfigError if the file is missing or damaged."""
     try:
         return parse_split(read_object(path))
     except (DataError, ValueError) as error:
@@ -170,8 +148,7 @@ def read_split(path: Path) -> Split:
 def read_splits(path: Path) -> list[Split]:
     """Read one split that a training wrote, or a list of objects of "train" and "val" (nnU-Net's splits_final.json).
 
-    Raises:
-        ConfigError: if the file holds no split or is damaged, or a case is on both sides of a split.
+    Raise ConfigError if the file holds no split or is damaged, or a case is on both sides of a split.
     """
     try:
         plain = read_json(path)
@@ -187,11 +164,7 @@ def read_splits(path: Path) -> list[Split]:
 
 
 def parse_split(plain: object, training: str = "training", validation: str = "validation") -> Split:
-    """Make a split from plain values.
-
-    Raises:
-        ValueError: if ``plain`` is not such an object, or a case is listed twice or on both sides.
-    """
+    """Make a split of plain values. Raise ValueError if they are wrong, or a case is listed twice or on both sides."""
     parts = [plain.get(name) for name in (training, validation)] if isinstance(plain, Mapping) else [None]
     if not all(isinstance(part, list) and all(isinstance(case, str) for case in part) for part in parts):
         raise ValueError(f"no lists {training!r} and {validation!r} of case ids")
@@ -206,15 +179,9 @@ def parse_split(plain: object, training: str = "training", validation: str = "va
 def smaller_splits(
     data: DataConfig, persons: int, ids: Sequence[str], subjects: Mapping[str, str]
 ) -> list[dict[str, list[str]]]:
-    """Return the splits of all folds with fewer persons to train on: the first of a random order of each fold.
+    """Return "train" and "val" of all folds with fewer persons to train on: the first of a random order of each fold.
 
-    A case that ``subjects`` does not name is a person.
-
-    Returns:
-        The ids of "train" and "val" of each fold.
-
-    Raises:
-        ConfigError: if a fold has fewer persons.
+    A case that ``subjects`` does not name is a person. Raise ConfigError if a fold has fewer persons.
     """
     splits = []
     for fold in range(data.folds):
@@ -231,8 +198,7 @@ def smaller_splits(
 def read_held_out(run: Path, cases: Sequence[str] | None) -> list[str]:
     """Return the cases that a run held out; ``cases`` are those that are there, or None to check nothing.
 
-    Raises:
-        ConfigError: if the run held out no case, or one that is not in ``cases``.
+    Raise ConfigError if the run held out no case, or one that is not in ``cases``.
     """
     held_out = read_split(run / SPLIT).validation
     missing = [] if cases is None else sorted(set(held_out).difference(cases))

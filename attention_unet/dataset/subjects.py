@@ -26,10 +26,8 @@ def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[s
     """Return the subject of each case by id; an empty dictionary if nothing names subjects.
 
     Subjects come from the table or the pattern of the configuration. Without these, they are the participants of BIDS,
-    or those of ``subjects.csv`` in the dataset.
-
-    Raises:
-        ConfigError: if the table is missing, damaged or lacks a case, or the pattern does not match a case id.
+    or those of ``subjects.csv`` in the dataset. Raise ConfigError if the table is missing, damaged or lacks a case, or
+    the pattern does not match a case id.
     """
     if data.subjects and data.subject_pattern:
         raise ConfigError("data.subjects and data.subject_pattern are both set: expected one; remove the other")
@@ -46,8 +44,7 @@ def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[s
 def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
     """Read a table with the columns ``case`` and ``subject``. It may list more cases than ``ids``.
 
-    Raises:
-        ConfigError: if the table cannot be read, gives a case two subjects or lacks one of ``ids``.
+    Raise ConfigError if the table cannot be read, gives a case two subjects or lacks one of ``ids``.
     """
     try:
         rows = parse_table(file, lambda row: (row["case"].strip(), row["subject"].strip()), "subjects", ADVICE)

@@ -79,11 +79,7 @@ class CachedCases(Sequence[CachedCase]):
 
 @functools.lru_cache(maxsize=MAPPED_CASES)
 def open_case(case: str, file: Path) -> CachedCase:
-    """Map the arrays of a case into memory.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
+    """Map the arrays of a case into memory. Raise DataError if the file is missing or damaged."""
     with _reporting_damage(case, file), safe_open(file, framework="pt") as content:
         return CachedCase(case, *(content.get_tensor(part).numpy() for part in PARTS))
 
@@ -119,8 +115,7 @@ class CaseCache:
     def add(self, cases: Sequence[Case], done: Callable[[], None]) -> None:
         """Preprocess the cases that are missing or whose files have changed; ``done`` is called after each.
 
-        Raises:
-            DataError: if cases cannot be preprocessed. It lists all of them.
+        Raise DataError if cases cannot be preprocessed. It lists all of them.
         """
         remove_partials(self.folder, STALE_SECONDS)
         if problems := [problem for problem in run_all(self._try_store, cases, done) if problem]:

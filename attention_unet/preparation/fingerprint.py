@@ -68,10 +68,7 @@ class Fingerprint:
 def take_fingerprint(cases: Sequence[Case], labels: Labels, start: Plan | None = None) -> Fingerprint:
     """Measure up to 20 cases, evenly spaced in the list. Unreadable ones are skipped; reading all cases reports them.
 
-    For a model to start from, their axes are those of its scans.
-
-    Raises:
-        DataError: if no case can be read.
+    For a model to start from, their axes are those of its scans. Raise DataError if no case can be read.
     """
     extents: list[Extent] = []
     problems: list[str] = []

@@ -12,10 +12,7 @@ from attention_unet.preparation.plan import Plan
 def configure_like(config: Config, model: Plan) -> Config:
     """Return a configuration with the network, the attention and, if it is left open, the voxel size of a model.
 
-    Fields that are not at their default must be as in the model.
-
-    Raises:
-        ConfigError: if a field is set to something else.
+    Raise ConfigError if a field is neither at its default nor as in the model.
     """
     architecture = dataclasses.asdict(model.architecture)
     channels = architecture["channels"]

@@ -13,9 +13,7 @@ def choose_slice_axis(patch: list[int] | None, grid: np.ndarray, spacing: np.nda
 
     It is the axis with 1 voxel in a configured patch. Without a patch, it is an axis along which cases have 1 voxel or,
     if there is none, the axis with the largest voxels. The last of equal axes is chosen, which gives axial slices.
-
-    Raises:
-        ConfigError: if a configured patch does not have 1 voxel along exactly one axis.
+    Raise ConfigError if a configured patch does not have 1 voxel along exactly one axis.
     """
     if patch is None:
         return 2 - int(np.where(grid < 1.5, np.inf, spacing)[::-1].argmax())

@@ -105,9 +105,5 @@ def _parse_triple(kind: Callable[[Any], N], plain: Sequence[Any]) -> tuple[N, N,
 
 
 def read_plan(file: Path) -> Plan:
-    """Read the plan that a training wrote.
-
-    Raises:
-        DataError: if the file is missing or damaged.
-    """
+    """Read the plan that a training wrote. Raise DataError if the file is missing or damaged."""
     return parse_object(file, Plan.from_json, "expected the plan that a training writes; copy it again")

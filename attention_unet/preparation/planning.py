@@ -78,10 +78,8 @@ def make_plan(
 ) -> Plan:
     """Plan everything that the configuration leaves open: for whole scans, or for the part that a locator finds.
 
-    With the plan of a model to start from, the network is that of the model.
-
-    Raises:
-        ConfigError: if no network can be built as configured.
+    With the plan of a model to start from, the network is that of the model. Raise ConfigError if no network can be
+    built as configured.
     """
     given = config.data.patch and config.data.spacing_mm
     if start:

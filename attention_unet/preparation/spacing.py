@@ -70,11 +70,7 @@ def configured_spacing(fingerprint: Fingerprint, spacing_mm: Sequence[float]) ->
 
 
 def check_slices(config: Config, stack: Stack) -> None:
-    """Check that a configured voxel size or patch has its slices where the thick slices of the scans follow each other.
-
-    Raises:
-        ConfigError: if it has them along another axis.
-    """
+    """Raise ConfigError if a configured voxel size or patch has its slices along another axis than the thick slices."""
     data, found = config.data, list[tuple[str, Sequence[float], int]]()
     if data.spacing_mm and max(data.spacing_mm) >= THICK * sorted(data.spacing_mm)[1]:
         found.append(("data.spacing_mm", data.spacing_mm, data.spacing_mm.index(max(data.spacing_mm))))

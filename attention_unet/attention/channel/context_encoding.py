@@ -47,11 +47,7 @@ class ContextEncoding(Attention):
         return apply_weights(x, torch.sigmoid(self.project(self.encode(x))))
 
     def presence(self, x: Tensor) -> Tensor:
-        """Return logits (B, classes) of the presence of each class in ``x`` (B, C, *S).
-
-        Raises:
-            ValueError: if it was built without ``classes``.
-        """
+        """Return logits (B, classes) of the presence of each class in ``x`` (B, C, *S), if built with classes."""
         if self.classify is None:
             raise ValueError("built without classes: it predicts no presence")
         return self.classify(self.encode(x))
