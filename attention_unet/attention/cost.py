@@ -53,17 +53,9 @@ def measure(
     init: Init = "open",
     device: torch.device | None = None,
 ) -> Cost:
-    """Measure a mechanism on random features; the gating signal has half their grid and twice their channels.
+    """Measure a mechanism on random features of a grid of two or three axes, by default on the CPU.
 
-    Args:
-        spec: specification, as for ``build``.
-        channels: channels of the features.
-        grid: grid of the features, two or three numbers.
-        init: start "open", or as in the "paper".
-        device: device to measure on; the CPU if None.
-
-    Raises:
-        ValueError: if the specification is invalid.
+    The gating signal has half their grid and twice their channels. Raise ValueError if the specification is invalid.
     """
     attention = build_at(spec, Place(len(grid), channels, 2 * channels, init=init))
     return _measure_module(attention, write_spec(spec), channels, grid, device or torch.device("cpu"))

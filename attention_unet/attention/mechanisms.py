@@ -137,8 +137,7 @@ def all_names() -> list[str]:
 def find_mechanism(name: str) -> type[Attention]:
     """Return the class of a name.
 
-    Raises:
-        ValueError: if there is no such mechanism, or the package that adds it does not give a class of mechanisms.
+    Raise ValueError if there is no such mechanism, or the package that adds it does not give a class of mechanisms.
     """
     if known := MECHANISMS.get(name) or WRAPPERS.get(name):
         return known

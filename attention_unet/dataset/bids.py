@@ -69,10 +69,8 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
         pattern: pattern of the paths of label maps in this folder; ``*`` stands for any text, also with ``/``. The name
             of a label map has the entities of its scan, apart from those that say how it was made, such as ``desc``.
 
-    Raises:
-        ConfigError: if a suffix is given twice.
-        DataError: if no scan has a label map, tables of classes differ, or ``dataset.json`` describes incomplete
-            annotations.
+    Raise ConfigError if a suffix is given twice, DataError if no scan has a label map, tables of classes differ, or
+    ``dataset.json`` describes incomplete annotations.
     """
     if len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"data.bids_suffixes is {list(suffixes)}: expected each suffix once")

@@ -20,21 +20,15 @@ def group_channels(
 
     - Every file has one, or a file of a wanted case has one. Without wanted cases it is also enough that several
       channels are expected or found, that one is number 0, and that some case has several files.
-    - Their numbers are below ``channels`` or, if that is None, count from 0 without a gap. If wanted cases have
-      suffixes, the numbers of other cases do not count.
-    - The digits are not part of wanted case ids: see ``wanted``.
+    - Their numbers are below ``channels`` or, if that is unknown (None), count from 0 without a gap. If wanted cases
+      have suffixes, the numbers of other cases do not count.
+    - The digits are not part of wanted case ids: see below.
 
     If not, each file is a case. A file without suffix among others is a case, too. A missing file of a case is listed
     by its expected name, and reading the case fails.
 
-    Args:
-        paths: image files.
-        channels: number of channels; None if it is unknown.
-        wanted: expected case ids. If none of them results from suffixes but a whole file name is one of them, the
-            digits belong to the case ids.
-
-    Raises:
-        DataError: if a case exists twice.
+    ``wanted`` are expected case ids. If none of them results from suffixes but a whole file name is one of them, the
+    digits belong to the case ids. Raise DataError if a case exists twice.
     """
     named = files_by_name(paths)
     by_case: dict[str, dict[int, Path]] = defaultdict(dict)

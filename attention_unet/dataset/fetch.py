@@ -36,12 +36,9 @@ DATASETS = {  # the MR tasks of the Medical Segmentation Decathlon
 def fetch(task: str, root: Path) -> Path:
     """Download and unpack a task into a new folder in ``root``, and return it. A complete folder is not fetched again.
 
-    Address and MD5 of the archive are those of MONAI; the publishers give no other hash.
-
-    Raises:
-        DataError: if the folder is incomplete, the space does not suffice, the download fails, the hash differs, or the
-            disk cannot be written.
-        Busy: if another process downloads it.
+    Address and MD5 of the archive are those of MONAI; the publishers give no other hash. Raise DataError if the folder
+    is incomplete, the space does not suffice, the download fails, the hash differs, or the disk cannot be written; Busy
+    if another process downloads it.
     """
     url, md5, target = DecathlonDataset.resource[task], DecathlonDataset.md5[task], root / task
     if (target / "dataset.json").is_file():

@@ -1,9 +1,7 @@
 """Choose the voxel size of the network's grid: fine enough for the classes, coarse enough for a patch to see context.
 
 A small patch of fine voxels sees a few centimetres. Without more context, a network confuses neighbours that look
-alike, and finds structures where none are. Coarser voxels show more in the same computing time. How coarse they may be
-is measured on label maps: brought to these voxels and back, they must stay nearly the same. Where a patch sees so
-little that a network cannot tell where in the body it is, they may lose more.
+alike, and finds structures where none are. Coarser voxels show more in the same computing time.
 """
 
 from collections.abc import Iterable, Sequence

@@ -13,9 +13,6 @@ class Displaced(Attention):
     The weights are shifted cyclically along channels and axes: in training by offsets that are drawn for each call, so
     that nothing can be learned from where a weight lies; otherwise by half of the size. If the mechanism does not
     multiply its input, what it adds to it is shifted. A gain that remains is one of capacity, not of attention.
-
-    Args:
-        inner: the mechanism.
     """
 
     def __init__(self, inner: Attention) -> None:
@@ -37,9 +34,7 @@ class Displaced(Attention):
 def shift(values: Tensor, shares: list[float]) -> Tensor:
     """Shift (B, C, *S) cyclically along all but the first axis, by 1 to n - 1 of n places; a single place stays.
 
-    Args:
-        values: values to shift.
-        shares: for each axis, from 0 for the smallest shift to nearly 1 for the largest.
+    ``shares`` are from 0 for the smallest shift of an axis to nearly 1 for the largest.
     """
     axes = range(1, values.dim())
     places = [1 + int(share * (n - 1)) for n, share in zip(values.shape[1:], shares, strict=True)]

@@ -20,11 +20,6 @@ class PositionEncoding(nn.Module):
     "sine" adds waves along each axis of 1/2, 1, 2, 4, ... 64 periods over the grid, as many as C allows; more channels
     get the same again (after Vaswani et al., 2017). "learned" adds a learned grid of 8 voxels per axis, resampled
     linearly. Both are relative to the grid, so that any size works. "none" adds nothing.
-
-    Args:
-        dims: 2 or 3 spatial dimensions.
-        channels: channels C.
-        kind: how positions are encoded.
     """
 
     def __init__(self, dims: int, channels: int, kind: Positions) -> None:

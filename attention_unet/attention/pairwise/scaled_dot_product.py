@@ -78,10 +78,7 @@ class PairwiseAttention(Attention):
     def row(self, x: Tensor, gate: Tensor | None, voxel: Sequence[int]) -> Tensor:
         """Return the attention of one voxel of ``x`` (B, C, *S): (B, 1, *Sk) on the grid of the keys, with sum 1.
 
-        With several heads it is their mean.
-
-        Raises:
-            ValueError: if there is no such voxel.
+        With several heads it is their mean. Raise ValueError if there is no such voxel.
         """
         grid = tuple(x.shape[2:])
         if len(voxel) != len(grid) or any(v not in range(n) for v, n in zip(voxel, grid, strict=True)):
@@ -99,12 +96,9 @@ class PairwiseAttention(Attention):
 
 
 def average_keys(source: Tensor, queries: Sequence[int], name: str) -> Tensor:
-    """Return the signal of the keys (B, C, *S), averaged over blocks if its pairs with the queries would be too many.
+    """Return the signal of the keys (B, C, *S), averaged over blocks if it has too many pairs with a grid of queries.
 
-    Args:
-        source: signal of the keys.
-        queries: grid of the queries.
-        name: who asks, for the log.
+    ``name`` is for the log.
     """
     grid = tuple(source.shape[2:])
     smaller = bounded_grid(grid, min(MAX_KEYS, max(MAX_PAIRS // math.prod(queries), 1)))
@@ -117,15 +111,10 @@ def average_keys(source: Tensor, queries: Sequence[int], name: str) -> Tensor:
 
 @torch.no_grad()
 def received_map(query: Tensor, key: Tensor, heads: int, scale: float) -> Tensor:
-    """Return what each key receives, on average over queries and heads: (B, 1, *Sk), where 1 is an equal share.
+    """Return what each key of (B, d, *Sk) receives, on average over queries (B, d, *S) and heads: (B, 1, *Sk).
 
-    It is only for display: no gradient flows through it, and a large grid is represented by some of its queries.
-
-    Args:
-        query: queries (B, d, *S).
-        key: keys (B, d, *Sk).
-        heads: groups of channels that attend separately.
-        scale: factor of the products.
+    1 is an equal share. The map is only for display: no gradient flows through it, and a large grid is represented by
+    some of its queries.
     """
     for axis, n in enumerate(bounded_grid(tuple(query.shape[2:]), MAX_QUERIES), start=2):
         indices = torch.linspace(0, query.shape[axis] - 1, n, device=query.device).round().long()

@@ -14,7 +14,6 @@ class Recursive(Attention):
     ``steps`` returns the weights of each step.
 
     Args:
-        inner: the mechanism.
         times: number T, at least 1.
     """
 

@@ -11,9 +11,6 @@ class Residual(Attention):
 
     The form is that of Wang et al., "Residual Attention Network for Image Classification", CVPR 2017. A closed
     mechanism leaves x unchanged.
-
-    Args:
-        inner: the mechanism.
     """
 
     def __init__(self, inner: Attention) -> None:
