@@ -32,13 +32,11 @@ from attention_unet.attention.mixed.simam import SimAM
 from attention_unet.attention.mixed.triplet import TripletAttention
 from attention_unet.attention.options import options_of
 from attention_unet.attention.pairwise.axial import AxialAttention
-from attention_unet.attention.pairwise.cross_attention import CrossAttention
 from attention_unet.attention.pairwise.deformable import DeformableAttention
 from attention_unet.attention.pairwise.efficient import EfficientAttention
 from attention_unet.attention.pairwise.external import ExternalAttention
-from attention_unet.attention.pairwise.nonlocal_block import NonLocalBlock
 from attention_unet.attention.pairwise.paired import PairedAttention
-from attention_unet.attention.pairwise.self_attention import SelfAttention
+from attention_unet.attention.pairwise.scaled_dot_product import CrossAttention, NonLocalBlock, SelfAttention
 from attention_unet.attention.pairwise.state_space import StateSpace
 from attention_unet.attention.pairwise.window import WindowAttention
 from attention_unet.attention.spatial.additive_gate import AdditiveGate

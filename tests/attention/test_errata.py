@@ -6,8 +6,7 @@ import torch
 
 from attention_unet.attention.base import Place
 from attention_unet.attention.cost import measure
-from attention_unet.attention.pairwise.scaled_dot_product import tokens
-from attention_unet.attention.pairwise.self_attention import SelfAttention
+from attention_unet.attention.pairwise.scaled_dot_product import SelfAttention, tokens
 from tests.attention.build import image, trained
 
 

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention between voxels, in bounded memory and time, with a map for display."""
+"""Scaled dot-product attention between voxels, in bounded memory and time, with a map for display: three mechanisms."""
 
 import functools
 import logging
@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place
+from attention_unet.attention.base import Attended, Attention, Place, gate_or_error, start_at_zero
 from attention_unet.attention.pairwise.positions import PositionEncoding, Positions
 from attention_unet.layers.dimensions import CONV, pool_to
 
@@ -93,6 +93,76 @@ class PairwiseAttention(Attention):
     def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
         """Return the signal for keys and values: the skip itself."""
         return x
+
+
+class SelfAttention(PairwiseAttention):
+    """Self-attention (Zhang et al., "Self-Attention Generative Adversarial Networks", ICML 2019)::
+
+        A = softmax_keys(Q^T K / sqrt(C / 8)),  y = x + gamma W (V A^T)
+
+    with Q, K and V of C / 8 channels, and W a 1 x 1 convolution back to C. gamma starts at 0: the exact identity.
+
+    Args:
+        place: where it sits; the "paper" start does not divide by sqrt(C / 8).
+        heads: groups of channels that attend separately; a divisor of C / 8.
+        positions: what queries and keys know of where they are: "none", "sine" or "learned".
+        reduction: C over the channels of queries, keys and values.
+    """
+
+    def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", reduction: int = 8) -> None:
+        width = max(place.channels // reduction, 1)
+        super().__init__(place, place.channels, width, heads, positions, scaled=place.open)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, gate: Tensor | None = None, with_map: bool = False) -> Attended:
+        """Attend from ``x`` (B, C, *S) to itself; weights are the received map (B, 1, *Sk)."""
+        gathered, received = self.gather(x, x, with_map)
+        return Attended((x + self.gamma * self.project(gathered)).to(x.dtype), received)
+
+
+class NonLocalBlock(PairwiseAttention):
+    """Non-local block, embedded Gaussian form (Wang, Girshick, Gupta, He, "Non-local Neural Networks", CVPR 2018)::
+
+        A = softmax_keys(theta^T phi / sqrt(C / 2)),  y = x + W (g A^T)
+
+    with theta, phi and g of C / 2 channels. W starts at 0, the exact identity. In the paper a batch normalisation after
+    W starts at 0 instead.
+
+    Args:
+        heads: groups of channels that attend separately; a divisor of C / 2.
+        positions: what queries and keys know of where they are: "none", "sine" or "learned".
+        scaled: divide the products as the authors' code does; the paper's equation does not.
+    """
+
+    def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none", scaled: bool = True) -> None:
+        super().__init__(place, place.channels, max(place.channels // 2, 1), heads, positions, scaled)
+        start_at_zero(self.project)
+
+
+class CrossAttention(PairwiseAttention):
+    """Attention from a skip to the decoder (Vaswani et al., "Attention Is All You Need", NeurIPS 2017)::
+
+        A = softmax_keys(Q^T K / sqrt(C / 2)),  y = x + W (V A^T)
+
+    with Q from the skip x, and K and V from the gating signal, all of C / 2 channels. W starts at 0: the exact
+    identity. There are fewer keys than queries, because the signal is coarser. Another mechanism of this name
+    multiplies: Petit et al. (U-Net Transformer, 2021) take values from the skip, and gate it by the sigmoid of what was
+    gathered.
+
+    Args:
+        heads: groups of channels that attend separately; a divisor of C / 2.
+        positions: what queries and keys know of where they are: "none", "sine" or "learned".
+    """
+
+    needs_gate = True
+
+    def __init__(self, place: Place, *, heads: int = 1, positions: Positions = "none") -> None:
+        super().__init__(place, place.gate_channels, max(place.channels // 2, 1), heads, positions, scaled=True)
+        start_at_zero(self.project)
+
+    def source(self, x: Tensor, gate: Tensor | None) -> Tensor:
+        """Return the gating signal."""
+        return gate_or_error(gate, "CrossAttention")
 
 
 def average_keys(source: Tensor, queries: Sequence[int], name: str) -> Tensor:

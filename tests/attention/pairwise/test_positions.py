@@ -5,10 +5,8 @@ import pytest
 import torch
 
 from attention_unet.attention.base import Place
-from attention_unet.attention.pairwise.cross_attention import CrossAttention
-from attention_unet.attention.pairwise.nonlocal_block import NonLocalBlock
 from attention_unet.attention.pairwise.positions import PositionEncoding
-from attention_unet.attention.pairwise.self_attention import SelfAttention
+from attention_unet.attention.pairwise.scaled_dot_product import CrossAttention, NonLocalBlock, SelfAttention
 from tests.attention.build import arrays, image, trained
 from tests.reference.dense import convolve, interpolate, voxels_of
 from tests.reference.heads import gather

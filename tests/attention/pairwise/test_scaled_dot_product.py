@@ -9,10 +9,15 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import Place
 from attention_unet.attention.pairwise import scaled_dot_product
-from attention_unet.attention.pairwise.cross_attention import CrossAttention
-from attention_unet.attention.pairwise.nonlocal_block import NonLocalBlock
-from attention_unet.attention.pairwise.scaled_dot_product import attend, bounded_grid, log_averaged_keys, tokens
-from attention_unet.attention.pairwise.self_attention import SelfAttention
+from attention_unet.attention.pairwise.scaled_dot_product import (
+    CrossAttention,
+    NonLocalBlock,
+    SelfAttention,
+    attend,
+    bounded_grid,
+    log_averaged_keys,
+    tokens,
+)
 from tests.attention.build import arrays, image, trained
 from tests.reference.dense import convolve, softmax, voxels_of
 from tests.reference.heads import block_means, gather
