@@ -1,7 +1,7 @@
 """Errors that the user can correct. The command line prints each as one line, without a traceback."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,11 @@ def first_few(names: Collection[str]) -> str:
 def plural(number: int, noun: str) -> str:
     """Return a number with its noun, for example "1 case" or "2 cases"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def times(numbers: Iterable[float], form: str = "g") -> str:
+    """Return numbers in a format, for example "40 x 56 x 40"."""
+    return " x ".join(f"{number:{form}}" for number in numbers)
 
 
 def replace_paths(text: str, names: Mapping[Path, str]) -> str:

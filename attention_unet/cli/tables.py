@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from rich import box
@@ -16,7 +15,7 @@ from attention_unet.attention.options import Option
 from attention_unet.dataset.case_facts import sizes_of, stack_of
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.inspection import Inspection
-from attention_unet.errors import plural
+from attention_unet.errors import plural, times
 from attention_unet.preparation.fingerprint import Fingerprint
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.preparation.region import SHARE
@@ -80,10 +79,6 @@ def print_inspection(dataset: Dataset, inspection: Inspection, console: Console)
 
 def print_plan(plan: Plan, fingerprint: Fingerprint, console: Console) -> None:
     """Show a plan."""
-
-    def times(numbers: Any) -> str:
-        return " x ".join(f"{number:g}" for number in numbers)
-
     architecture = plan.architecture
     table = Table(title="plan", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     over = ", over the voxels that are not 0" if plan.preprocessing.nonzero else ""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from attention_unet.dataset.case_facts import CaseFacts, sizes_of, stack_of
-from attention_unet.errors import DataError, first_few
+from attention_unet.errors import DataError, first_few, times
 from attention_unet.scans.orientation import describe_turn
 
 MANY_CHANNELS, ALIKE = 4, 0.1  # if more channels differ by at most this share of the values, it may be a time series
@@ -52,7 +52,7 @@ def warnings_about(facts: Sequence[CaseFacts], classes: Sequence[str]) -> list[s
         log_ratios = np.abs(np.log(spacings / np.median(spacings, axis=0))).max(axis=1)
         for fact, spacing_mm, log_ratio in zip(facts, spacings, log_ratios, strict=True):
             if log_ratio > np.log(UNUSUAL_RATIO):
-                size = " x ".join(f"{s:.3g}" for s in spacing_mm)
+                size = times(spacing_mm, ".3g")
                 warnings.append(f"{fact.id}: voxels of {size} mm, unlike other cases: is its header right?")
             if stack is not None and (turn := describe_turn(np.array(fact.extent.affine), stack)):
                 warnings.append(f"{fact.id}: {turn}")

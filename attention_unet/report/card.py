@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, times
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import parse_object
 from attention_unet.files.prediction_record import read_record
@@ -138,8 +138,8 @@ def _text(run: Path, model: Model, dice: dict[str, dict[str, Any]]) -> str:
         widths=", ".join(map(str, plan.architecture.channels)),
         parameters=sum(parameter.numel() for parameter in model.network.parameters()) / 1e6,
         attention=plan.architecture.describe_attention(),
-        patch=_times(plan.patch),
-        spacing=_times(plan.preprocessing.spacing_mm),
+        patch=times(plan.patch),
+        spacing=times(plan.preprocessing.spacing_mm),
         sha256=model.sha256,
         weights=WEIGHTS,
         results=head + "\n".join(rows)
@@ -152,10 +152,6 @@ def _text(run: Path, model: Model, dice: dict[str, dict[str, Any]]) -> str:
 def _cell(name: str) -> str:
     """Return a name for a cell of a table."""
     return name.replace("|", "\\|")
-
-
-def _times(numbers: Any) -> str:
-    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def _interval(ends: Any) -> str:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from attention_unet.attention.base import Attended, Attention, Place, gate_or_error, start_at_zero
 from attention_unet.attention.pairwise.positions import PositionEncoding, Positions
+from attention_unet.errors import times
 from attention_unet.layers.dimensions import CONV, pool_to
 
 log = logging.getLogger(__name__)
@@ -232,9 +233,5 @@ def log_averaged_keys(name: str, queries: tuple[int, ...], keys: tuple[int, ...]
     log.info(
         "%s: all pairs of %s queries and %s keys would take %.3g GiB a sample; keys are averaged to %s "
         "(%.3g GiB, never all in memory)",
-        *(name, _format_grid(queries), _format_grid(keys), full, _format_grid(smaller), reduced),
+        *(name, times(queries), times(keys), full, times(smaller), reduced),
     )
-
-
-def _format_grid(grid: tuple[int, ...]) -> str:
-    return " x ".join(map(str, grid))
