@@ -212,18 +212,15 @@ def scan_id(entities: str) -> str:
 
 def name_classes(root: Path, labels: Labels, label_maps: Iterable[Path]) -> Labels:
     """Give classes the names of ``names_in_tables``."""
-    names = names_in_tables(root, label_maps)
-    if names and (unnamed := [str(value) for value in labels.painted if value not in names]):
+    known = names_in_tables(root, label_maps)
+    if known and (unnamed := [str(value) for value in labels.painted if value not in known]):
         log.warning("%s: no table names %s: called label %s, and so on", root, first_few(unnamed), unnamed[0])
-    integers = {names.get(value, f"label {value}"): (value,) for value in labels.painted}
-    if wrong := (set(integers) & {*RESERVED, "ignore"}):
+    names = [known.get(value, f"label {value}") for value in labels.painted]
+    if wrong := (set(names) & {*RESERVED, "ignore"}):
         raise DataError(f"{root}: a class is called {first_few(wrong)}: this name is reserved; correct the table")
-    if len(integers) < len(labels.painted):
-        same = [
-            name for name, count in Counter(names.get(v, f"label {v}") for v in labels.painted).items() if count > 1
-        ]
+    if same := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{root}: several integers of the label maps are called {first_few(same)}: correct the table")
-    return Labels(integers, labels.painted)
+    return Labels({name: (value,) for name, value in zip(names, labels.painted, strict=True)}, labels.painted)
 
 
 def _parse_class(row: dict[str, str]) -> tuple[int, str]:

@@ -128,13 +128,8 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
                 f"{root / 'dataset.json'}: numTraining is {announced!r}, but {present} cases are there: is it half "
                 "copied? Copy the rest, or correct the number"
             )
-    elif (root / BIDS).is_file():
+    else:  # what else ``locate_dataset`` accepts
         raise DataError(f"{root}: is a BIDS dataset: name the suffixes of its scans: --data.bids_suffixes '[T1w]'")
-    else:
-        raise DataError(
-            f"{root}: no dataset here: expected folders of images and labels (imagesTr and labelsTr), or the list "
-            "training in dataset.json"
-        )
     cases = _drop_incomplete(root, cases, problems)
     if "labels" in description:
         labels = describe_labels(root / "dataset.json")
@@ -182,10 +177,8 @@ def _read_description(root: Path) -> dict[str, Any]:
 
 
 def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
-    for images, labels in (("imagesTr", "labelsTr"), ("images", "labels")):
-        if (root / images).is_dir() and (root / labels).is_dir():
-            return root / images, root / labels
-    return None
+    pairs = ((root / f"images{part}", root / f"labels{part}") for part in ("Tr", ""))
+    return next(((images, labels) for images, labels in pairs if images.is_dir() and labels.is_dir()), None)
 
 
 def _folder_of_labels_alone(root: Path) -> Path | None:

@@ -33,8 +33,7 @@ def group_channels(
     named = files_by_name(paths)
     by_case: dict[str, dict[int, Path]] = defaultdict(dict)
     for name, path in named.items():
-        match = CHANNEL_SUFFIX.match(name)
-        if match:
+        if match := CHANNEL_SUFFIX.match(name):
             by_case[match["case"]][int(match["channel"])] = path
     compared = [by_case[case] for case in wanted if case in by_case] or list(by_case.values())
     numbers = {number for files in compared for number in files}

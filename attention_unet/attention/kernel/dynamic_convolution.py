@@ -49,9 +49,7 @@ class DynamicConvolution(Attention):
         weight = torch.einsum("bk,koi...->boi...", shares, self.weight.to(shares.dtype))
         bias = shares @ self.bias.to(shares.dtype)
         convolve = F.conv2d if self.dims == 2 else F.conv3d
-        weight, padding = weight.flatten(0, 1).to(x.dtype), (1,) * self.dims
-        if self.dims == 3:
-            weight, padding = middle_of_kernel(x, weight, padding)
+        weight, padding = middle_of_kernel(x, weight.flatten(0, 1).to(x.dtype), (1,) * self.dims)
         # One convolution with a group for each image.
         joined = convolve(
             x.reshape(1, -1, *x.shape[2:]), weight, bias.flatten().to(x.dtype), padding=padding, groups=len(x)
