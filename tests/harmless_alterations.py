@@ -26,10 +26,8 @@ HARMLESS: dict[str, dict[str, str]] = {
             "all filters have the same number of weights"
         ),
     },
-    "wrappers/multiscale.py": {
+    "wrappers.py": {
         "if not inners[0].multiplies: -> if not inners[1].multiplies:": "all scales have the same mechanism",
-    },
-    "wrappers/recursive.py": {
         "if weights is not None and step.weights is not None: -> if weights is not None or step.weights is not None:": (
             "what multiplies always returns its weights; the types ask for the condition"
         ),

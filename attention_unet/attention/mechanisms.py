@@ -46,11 +46,7 @@ from attention_unet.attention.spatial.hard_gate import HardGate
 from attention_unet.attention.spatial.lee_gate import LeeGate
 from attention_unet.attention.spatial.multi_gate import MultiGate
 from attention_unet.attention.spatial.pooled_spatial import PooledSpatialAttention
-from attention_unet.attention.wrappers.multiscale import MultiScale
-from attention_unet.attention.wrappers.parallel import Parallel
-from attention_unet.attention.wrappers.recursive import Recursive
-from attention_unet.attention.wrappers.residual import Residual
-from attention_unet.attention.wrappers.sequential import Sequential
+from attention_unet.attention.wrappers import MultiScale, Parallel, Recursive, Residual, Sequential
 
 GROUP = "attention_unet.attention"  # the entry points by which a package adds its mechanisms
 

@@ -10,7 +10,7 @@ from attention_unet.attention.base import Attention, Place
 from attention_unet.attention.controls.template import Template
 from attention_unet.attention.mechanisms import CONTROLS, WRAPPERS, find_mechanism
 from attention_unet.attention.options import Value, check_options
-from attention_unet.attention.wrappers.multiscale import MultiScale
+from attention_unet.attention.wrappers import MultiScale
 
 # A name; a name with options, such as {"se": {"reduction": 4}}; a list of specifications, applied in sequence; or a
 # wrapper with its content, and its option as a second key, such as {"parallel": ["se", "sse"], "combine": "add"}.

@@ -21,7 +21,7 @@ from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttenti
 from attention_unet.attention.pairwise.state_space import StateSpace
 from attention_unet.attention.spatial.hard_gate import HardGate
 from attention_unet.attention.spatial.multi_gate import MultiGate
-from attention_unet.attention.wrappers.recursive import Recursive
+from attention_unet.attention.wrappers import Recursive
 
 LEVEL = 1
 Array = NDArray[Any]

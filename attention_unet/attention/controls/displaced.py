@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from attention_unet.attention.base import Attended, Attention
-from attention_unet.attention.wrappers.sequential import take_properties
+from attention_unet.attention.wrappers import take_properties
 
 
 class Displaced(Attention):

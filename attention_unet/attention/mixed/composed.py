@@ -7,9 +7,7 @@ from attention_unet.attention.channel.squeeze_excitation import MeanMaximumExcit
 from attention_unet.attention.mixed.mask_branch import MaskBranch
 from attention_unet.attention.spatial.channel_squeeze import ChannelSqueeze
 from attention_unet.attention.spatial.pooled_spatial import PooledSpatialAttention
-from attention_unet.attention.wrappers.parallel import Parallel
-from attention_unet.attention.wrappers.residual import Residual
-from attention_unet.attention.wrappers.sequential import Sequential
+from attention_unet.attention.wrappers import Parallel, Residual, Sequential
 
 
 class CBAM(Sequential):

@@ -1,1 +1,0 @@
-"""Wrappers: mechanisms made of other mechanisms."""
