@@ -15,8 +15,7 @@ from attention_unet.attention.channel.gaussian_context import GaussianContextTra
 from attention_unet.attention.channel.second_order import SecondOrderPooling
 from attention_unet.attention.channel.squeeze_excitation import MeanMaximumExcitation, SqueezeExcitation
 from attention_unet.attention.channel.style_recalibration import StyleRecalibration
-from attention_unet.attention.controls.displaced import Displaced
-from attention_unet.attention.controls.template import Template
+from attention_unet.attention.controls import Displaced, Template
 from attention_unet.attention.geometric.glimpse import Glimpse
 from attention_unet.attention.geometric.spatial_transformer import SpatialTransformer
 from attention_unet.attention.kernel.dynamic_convolution import DynamicConvolution

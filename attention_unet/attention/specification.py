@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from attention_unet.attention.base import Attention, Place
-from attention_unet.attention.controls.template import Template
+from attention_unet.attention.controls import Template
 from attention_unet.attention.mechanisms import CONTROLS, WRAPPERS, find_mechanism
 from attention_unet.attention.options import Value, check_options
 from attention_unet.attention.wrappers import MultiScale
