@@ -25,13 +25,14 @@ WORDS = {  # of types
     "<class 'NoneType'>": "null",
     "<class 'dict'>": "fields by name",
     "<class 'str'>": "a text",
+    "<class 'bool'>": "true or false",
     "<class 'float'>": "a number",
     "<class 'int'>": "a whole number",
     "<class 'list'>": "a list",
     "dict[str, list[int]]": "such a list by name",
     "list[float]": "a list of numbers",
     "list[int]": "a list of whole numbers",
-    "list[str]": "a list, such as [T1w]",
+    "list[str]": "a list of texts",
     "typing.Literal[": "",
     "]": "",
     ", ": " or ",
@@ -117,7 +118,8 @@ def load_fields(file: Path) -> dict[str, Any]:
 
 def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:
     """Return the parser's message on one line, in plain words, with the nearest known name for an unknown one."""
-    text = re.sub(r"required: \w+\.", "required: --", " ".join(str(error).split()))
+    text, required, names = " ".join(str(error).split()).partition("required: ")
+    text += required + re.sub(r"\b\w+\.(?=\w)", "--", names)
     if found := WRONG_TYPE.fullmatch(text):
         expected = found["union"] or found["one"]
         for type_, words in WORDS.items():

@@ -76,7 +76,7 @@ def _read(text: str) -> "Spec":
     """Read a specification as a configuration does."""
     try:
         spec: Spec = load_strictly(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"attention: {text} is no specification, such as se or '{{se: {{reduction: 4}}}}'") from error
     return spec
 
