@@ -34,10 +34,9 @@ def _train(options: Namespace, parser: ArgumentParser) -> int:
 
 def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.cli.tables import print_inspection, print_plan, print_trial
-    from attention_unet.dataset.case_checks import shorten
     from attention_unet.dataset.cases import locate_dataset
     from attention_unet.dataset.find_dataset import find_readable_dataset
-    from attention_unet.dataset.inspection import inspect
+    from attention_unet.dataset.inspection import inspect, shorten
     from attention_unet.dataset.subjects import find_subjects
     from attention_unet.training.preview import preview
     from attention_unet.training.trial import try_step

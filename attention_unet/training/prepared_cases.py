@@ -10,9 +10,9 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from attention_unet.config import Config
-from attention_unet.dataset.case_checks import check_trainable, shorten, warnings_about
 from attention_unet.dataset.case_facts import CaseFacts
 from attention_unet.dataset.cases import Case, Dataset
+from attention_unet.dataset.inspection import check_trainable, shorten, warnings_about
 from attention_unet.dataset.splits import choose_late_cases
 from attention_unet.dataset.subjects import find_similar_cases
 from attention_unet.errors import DataError

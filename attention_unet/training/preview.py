@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attention_unet.config import Config
-from attention_unet.dataset.case_checks import check_trainable
 from attention_unet.dataset.cases import Dataset
-from attention_unet.dataset.inspection import Inspection
+from attention_unet.dataset.inspection import Inspection, check_trainable
 from attention_unet.errors import UserError
 from attention_unet.preparation.fingerprint import Fingerprint, combine_measurements
 from attention_unet.preparation.plan import Plan

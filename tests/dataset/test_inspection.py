@@ -7,10 +7,9 @@ import pytest
 
 from attention_unet.cli import main
 from attention_unet.dataset import case_facts
-from attention_unet.dataset.case_checks import check_trainable
 from attention_unet.dataset.case_facts import sizes_of
 from attention_unet.dataset.cases import Case, find_readable_cases
-from attention_unet.dataset.inspection import inspect
+from attention_unet.dataset.inspection import check_trainable, inspect
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import volume_of_array
 from tests.conftest import oblique_affine, save_nifti

@@ -8,9 +8,9 @@ import SimpleITK as sitk
 import torch
 
 from attention_unet.config import DataConfig
-from attention_unet.dataset.case_checks import check_trainable, warnings_about
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.find_dataset import find_dataset
+from attention_unet.dataset.inspection import check_trainable, warnings_about
 from attention_unet.errors import DataError
 from attention_unet.machine import processes
 from attention_unet.preparation import cache as cache_module
