@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 import attention_unet
-from attention_unet.cli.call import complete
-from attention_unet.cli.parser import build_parser
+from attention_unet.cli.call import build_parser, complete
 from tests.conftest import REPOSITORY
 
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]

@@ -1,19 +1,26 @@
-"""Complete the arguments of a call, check its configuration file and ``--jobs``, and explain what is wrong with it."""
+"""The arguments of a call: their parser, what completes them, and what is wrong with them.
+
+Heavy imports have no place here: ``--help`` reads this file.
+"""
 
 import difflib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_loader
 
+from attention_unet import __version__
+from attention_unet.cli import options
 from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.errors import ConfigError
 from attention_unet.files.run_folder import CONFIG, read_paths
 
+STRICT_YAML = "strict yaml"
 BUDGETS = ("minutes", "steps")
 START = "training.start_from"
 FILES = {"data.subjects", "data.splits", START}  # fields that name a file; relative to the file that has them
@@ -37,6 +44,29 @@ WORDS = {  # of types
     "]": "",
     ", ": " or ",
 }
+
+
+@cache
+def build_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """Return the parser, and the parsers of its subcommands by name."""
+    from attention_unet.cli.commands import COMMANDS  # here, because it imports this file
+
+    set_loader(STRICT_YAML, load_strictly, exceptions=(yaml.YAMLError,))
+    strict: dict[str, Any] = {"exit_on_error": False, "parser_mode": STRICT_YAML, "allow_abbrev": False}
+    parser = ArgumentParser(
+        prog="attention-unet",
+        description="Attention U-Nets for MR volumes: train, predict, evaluate.",
+        version=__version__,
+        **strict,
+    )
+    commands = parser.add_subcommands(dest="command")
+    subparsers: dict[str, ArgumentParser] = {}
+    for name in COMMANDS:
+        add_options = getattr(options, name.replace("-", "_"))  # its docstring is the help text
+        subparsers[name] = ArgumentParser(description=add_options.__doc__, **strict)
+        add_options(subparsers[name])
+        commands.add_subcommand(name, subparsers[name], help=add_options.__doc__)
+    return parser, subparsers
 
 
 def complete(arguments: list[str]) -> list[str]:
@@ -135,13 +165,13 @@ def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> st
     return text
 
 
-def wants_jobs(options: Namespace, others: Sequence[str] = ()) -> bool:
-    """Return whether a call wants several processes. ``others`` are its options that exclude ``--jobs``.
+def wants_jobs(given: Namespace, others: Sequence[str] = ()) -> bool:
+    """Return whether a call wants several processes. ``others`` are the options given that exclude ``--jobs``.
 
     Raise ConfigError if ``--jobs`` is less than 1, or is excluded.
     """
-    if options.jobs < 1:
-        raise ConfigError(f"--jobs is {options.jobs}: expected 1 or more")
-    if options.jobs > 1 and others:
+    if given.jobs < 1:
+        raise ConfigError(f"--jobs is {given.jobs}: expected 1 or more")
+    if given.jobs > 1 and others:
         raise ConfigError(f"--jobs and {others[0]}: expected one of them")
-    return bool(options.jobs > 1)
+    return bool(given.jobs > 1)

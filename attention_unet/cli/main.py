@@ -9,9 +9,8 @@ import warnings
 from collections.abc import Sequence
 from types import FrameType
 
-from attention_unet.cli.call import complete, explain_error
+from attention_unet.cli.call import build_parser, complete, explain_error
 from attention_unet.cli.commands import COMMANDS
-from attention_unet.cli.parser import build_parser
 from attention_unet.cli.screen import ConsoleHandler
 from attention_unet.errors import ConfigError, UserError
 from attention_unet.machine.progress import SCREEN

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from attention_unet.cli.call import FILES, START, complete, explain_error, load_fields
-from attention_unet.cli.parser import build_parser
+from attention_unet.cli.call import FILES, START, build_parser, complete, explain_error, load_fields
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
 from attention_unet.study.hypothesis import Hypothesis

@@ -3,9 +3,8 @@
 import pytest
 
 from attention_unet.cli import main
-from attention_unet.cli.call import complete
+from attention_unet.cli.call import build_parser, complete
 from attention_unet.cli.commands import _name_of
-from attention_unet.cli.parser import build_parser
 from attention_unet.config import Config, DataConfig
 from tests.conftest import SMALL
 
