@@ -75,10 +75,9 @@ def report(options: Namespace, parser: ArgumentParser) -> int:
 
 
 def _evaluate_run(run: Path, root: str | None, device: str) -> tuple[Path | None, dict[str, str]]:
-    """Evaluate the held-out cases of a run. If that is impossible, an earlier evaluation stays, if there is one.
+    """Evaluate the held-out cases of a run. Return the folder of the evaluation, and why cases failed, by case.
 
-    Returns:
-        Folder of the evaluation; and the reason by case, for cases that failed.
+    If that is impossible, an earlier evaluation stays, if there is one.
     """
     from attention_unet.evaluation.evaluated_files import SCORED
     from attention_unet.files.run_folder import HELD_OUT

@@ -167,13 +167,10 @@ class Augmentation:
         return kept.astype(np.float32)
 
     def transform_patch(self, image: Tensor, target: Tensor, transform: PatchTransform) -> tuple[Tensor, Tensor]:
-        """Apply a spatial transform to one patch, given the box of its case that the transform samples.
+        """Return image (C, *patch) and target (T, *patch), uint8, from the box of the case that a transform samples.
 
         Classes are interpolated linearly like the image, and each voxel gets the class with the largest share, as in
         preprocessing.
-
-        Returns:
-            Image (C, *patch) and target (T, *patch), uint8.
         """
         if not transform.resampled:
             flipped = [1 + int(axis) for axis in np.flatnonzero(np.diag(transform.matrix) < 0)]

@@ -100,8 +100,7 @@ def take_shapes(
 ) -> tuple[list[Shape], list[NDArray[np.float64]]]:
     """Read the classes of up to 5 cases, evenly spaced in the list. Unreadable ones are skipped.
 
-    Returns:
-        Every class of each case, and the extent of all classes together in each case with any, along RAS+ axes, in mm.
+    Return every class of each case, and the extent of all classes together in each case with any, along RAS+ axes.
     """
     shapes: list[Shape] = []
     extents: list[NDArray[np.float64]] = []

@@ -56,11 +56,9 @@ class DeformableAttention(Attention):
         return Attended((x + self.project(gathered.to(x.dtype))).to(x.dtype), received)
 
     def look_at(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose the points that each voxel of ``x`` (B, C, *S) attends to, and their shares.
+        """Choose the points that each voxel of ``x`` (B, C, *S) attends to.
 
-        Returns:
-            Positions (B * heads, points, dims, *S) in voxels, and shares (B * heads, points, *S) that sum to 1 over the
-            points.
+        Return their positions (B * heads, points, dims, *S) in voxels, and their shares (B * heads, points, *S).
         """
         grid = x.shape[2:]
         offset = promote(self.offset(x)).reshape(len(x) * self.heads, self.points, len(grid), *grid)
@@ -75,11 +73,9 @@ def promote(values: Tensor) -> Tensor:
 
 
 def sampling_grid(positions: Tensor, grid: torch.Size) -> Tensor:
-    """Convert positions (B, dims, *S) in voxels to the coordinates of ``grid_sample``.
+    """Return positions (B, dims, *S) in voxels as ``grid_sample`` expects them: (B, *S, dims), the last axis first.
 
-    Returns:
-        (B, *S, dims) from -1 to 1, the last axis first. -1 and 1 are the outer faces of the first and the last voxel,
-        so that an axis of one voxel does not divide by zero.
+    -1 and 1 are the outer faces of the first and the last voxel, so that an axis of one voxel does not divide by zero.
     """
     sizes = torch.tensor(grid, device=positions.device, dtype=positions.dtype)
     scaled = (2 * positions.movedim(1, -1) + 1) / sizes - 1
@@ -87,10 +83,9 @@ def sampling_grid(positions: Tensor, grid: torch.Size) -> Tensor:
 
 
 def add_up_shares(positions: Tensor, share: Tensor, cases: int) -> Tensor:
-    """Add up shares (B * heads, points, *S) at the voxels nearest to their positions.
+    """Return the attention that each voxel receives, (B, 1, *S): shares (B * heads, points, *S), at the nearest voxels.
 
-    Returns:
-        Attention that each voxel receives, (B, 1, *S); 1 is an equal share. Points outside the grid are not counted.
+    1 is an equal share. Points outside the grid are not counted.
     """
     grid = positions.shape[3:]
     nearest = positions.movedim(2, -1).round().long()

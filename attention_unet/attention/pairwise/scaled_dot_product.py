@@ -62,11 +62,7 @@ class PairwiseAttention(Attention):
         return Attended((x + self.project(gathered)).to(x.dtype), received)
 
     def gather(self, x: Tensor, source: Tensor, with_map: bool) -> tuple[Tensor, Tensor | None]:
-        """Gather values for each voxel of ``x`` (B, C, *S) from ``source`` (B, Cs, *Ss).
-
-        Returns:
-            Gathered values (B, width, *S), and the received map (B, 1, *Sk) on the grid of the keys if asked for.
-        """
+        """Return values (B, width, *S) for ``x`` (B, C, *S) from ``source`` (B, Cs, *Ss), and the map (B, 1, *Sk)."""
         source = average_keys(source, x.shape[2:], type(self).__name__)
         query, key = self.query(self.query_positions(x)), self.key(self.key_positions(source))
         value = self.value(source)
