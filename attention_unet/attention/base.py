@@ -103,6 +103,13 @@ class Attention(nn.Module, ABC):
         """
 
 
+class Gathering(Attention):
+    """Base of mechanisms in which every voxel gathers features from others; nothing is multiplied."""
+
+    kind: str = "pairwise"
+    multiplies = False
+
+
 class Identity(Attention):
     """No attention: the control of every comparison, through the same code."""
 

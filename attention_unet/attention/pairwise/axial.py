@@ -5,13 +5,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
+from attention_unet.attention.base import Attended, Gathering, Place, start_at_zero
 from attention_unet.attention.pairwise.positions import PositionEncoding, Positions
 from attention_unet.attention.pairwise.scaled_dot_product import attend, tokens
 from attention_unet.layers.dimensions import CONV
 
 
-class AxialAttention(Attention):
+class AxialAttention(Gathering):
     """Axial attention (Ho et al., "Axial Attention in Multidimensional Transformers", 2019, arXiv:1912.12180)::
 
         x <- x + W_a (V A^T),  A = softmax_line(Q^T K / sqrt(C / heads)),  for each axis a in turn
@@ -23,9 +23,6 @@ class AxialAttention(Attention):
         heads: groups of channels that attend separately; if they do not divide C, the greatest common divisor of both.
         positions: what queries and keys know of where they are: "none", "sine" or "learned".
     """
-
-    kind: str = "pairwise"
-    multiplies = False
 
     def __init__(self, place: Place, *, heads: int = 4, positions: Positions = "none") -> None:
         super().__init__()

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
+from attention_unet.attention.base import Attended, Gathering, Place, start_at_zero
 from attention_unet.layers.dimensions import CONV
 
 
-class DeformableAttention(Attention):
+class DeformableAttention(Gathering):
     """Single-scale form of Zhu et al., "Deformable DETR", ICLR 2021; the query of a voxel is its features::
 
         y_n = x_n + W sum_h sum_k A_nhk V_h(n + delta_nhk),  sum_k A_nhk = 1
@@ -23,9 +23,6 @@ class DeformableAttention(Attention):
             divisor of both.
         points: points of each head.
     """
-
-    kind: str = "pairwise"
-    multiplies = False
 
     def __init__(self, place: Place, *, heads: int = 4, points: int = 4) -> None:
         super().__init__()

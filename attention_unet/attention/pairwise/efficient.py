@@ -5,12 +5,12 @@ import math
 import torch
 from torch import Tensor
 
-from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
+from attention_unet.attention.base import Attended, Gathering, Place, start_at_zero
 from attention_unet.attention.pairwise.scaled_dot_product import tokens
 from attention_unet.layers.dimensions import CONV
 
 
-class EfficientAttention(Attention):
+class EfficientAttention(Gathering):
     """Efficient attention (Shen, Zhang, Zhao, Yi, Li, "Efficient Attention: Attention with Linear Complexities", WACV
     2021)::
 
@@ -23,9 +23,6 @@ class EfficientAttention(Attention):
     Args:
         heads: groups of channels that attend separately; if they do not divide C, the greatest common divisor of both.
     """
-
-    kind: str = "pairwise"
-    multiplies = False
 
     def __init__(self, place: Place, *, heads: int = 1) -> None:
         super().__init__()

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
+from attention_unet.attention.base import Attended, Gathering, Place, start_at_zero
 from attention_unet.attention.pairwise.scaled_dot_product import tokens
 from attention_unet.layers.dimensions import CONV
 
 
-class ExternalAttention(Attention):
+class ExternalAttention(Gathering):
     """External attention (Guo, Liu, Mu, Hu, "Beyond Self-Attention: External Attention Using Two Linear Layers ...",
     TPAMI 2023)::
 
@@ -19,9 +19,6 @@ class ExternalAttention(Attention):
     Args:
         slots: keys of the memory.
     """
-
-    kind: str = "pairwise"
-    multiplies = False
 
     def __init__(self, place: Place, *, slots: int = 64) -> None:
         super().__init__()

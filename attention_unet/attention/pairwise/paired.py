@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
+from attention_unet.attention.base import Attended, Gathering, Place, start_at_zero
 from attention_unet.attention.pairwise.scaled_dot_product import attend, bounded_grid, received_map, tokens
 from attention_unet.layers.dimensions import CONV, pool_to
 
 
-class PairedAttention(Attention):
+class PairedAttention(Gathering):
     """Efficient paired attention (Shaker et al., "UNETR++: Delving Into Efficient and Accurate 3D Medical Image
     Segmentation", TMI 2024)::
 
@@ -26,9 +26,6 @@ class PairedAttention(Attention):
         heads: groups of channels that attend separately; if they do not divide C, the greatest common divisor of both.
         keys: most blocks.
     """
-
-    kind: str = "pairwise"
-    multiplies = False
 
     def __init__(self, place: Place, *, heads: int = 4, keys: int = 64) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, gate_or_error, start_at_zero
+from attention_unet.attention.base import Attended, Gathering, Place, gate_or_error, start_at_zero
 from attention_unet.attention.pairwise.positions import PositionEncoding, Positions
 from attention_unet.errors import times
 from attention_unet.layers.dimensions import CONV, pool_to
@@ -21,7 +21,7 @@ MAX_PAIRS = 2**28  # of queries and keys: beyond it fewer keys, so that a pass o
 MAX_QUERIES = 4096  # for the received map; on a finer grid they are equally spaced along every axis
 
 
-class PairwiseAttention(Attention):
+class PairwiseAttention(Gathering):
     """Attention with queries from the voxels of one signal, and keys and values from those of another or the same.
 
     Queries, keys and values come from 1 x 1 convolutions. What is gathered passes another one, W, and is added to x.
@@ -36,9 +36,6 @@ class PairwiseAttention(Attention):
         positions: what queries and keys know of where they are.
         scaled: divide the products by the square root of the channels of a head.
     """
-
-    kind: str = "pairwise"
-    multiplies = False
 
     def __init__(
         self, place: Place, source_channels: int, width: int, heads: int, positions: Positions, scaled: bool

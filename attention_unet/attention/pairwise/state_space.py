@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
+from attention_unet.attention.base import Attended, Gathering, Place, start_at_zero
 from attention_unet.layers.dimensions import CONV
 
 
-class StateSpace(Attention):
+class StateSpace(Gathering):
     """Gated state-space layer, after S4ND (Nguyen et al., "S4ND: Modeling Images and Videos as Multidimensional Signals
     Using State Spaces", NeurIPS 2022) with the real diagonal states of S4D (Gu et al., NeurIPS 2022)::
 
@@ -23,9 +23,6 @@ class StateSpace(Attention):
     Args:
         states: number of states of each channel, axis and direction.
     """
-
-    kind: str = "pairwise"
-    multiplies = False
 
     def __init__(self, place: Place, *, states: int = 4) -> None:
         super().__init__()

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attention_unet.attention.base import Attended, Attention, Place, start_at_zero
+from attention_unet.attention.base import Attended, Gathering, Place, start_at_zero
 from attention_unet.attention.pairwise.scaled_dot_product import attend, tokens
 from attention_unet.layers.dimensions import CONV, crop_to
 
 FAR = 1e4  # subtracted from the products with voxels outside the grid, so that their share is 0
 
 
-class WindowAttention(Attention):
+class WindowAttention(Gathering):
     """Window attention (Liu et al., "Swin Transformer", ICCV 2021)::
 
         A = softmax_keys(Q^T K / sqrt(C / heads) + B),  y = x + W (V A^T)
@@ -29,9 +29,6 @@ class WindowAttention(Attention):
         shifted: move the boxes by half their size.
         heads: groups of channels that attend separately; if they do not divide C, the greatest common divisor of both.
     """
-
-    kind: str = "pairwise"
-    multiplies = False
 
     def __init__(self, place: Place, *, size: int | None = None, shifted: bool = False, heads: int = 4) -> None:
         super().__init__()
