@@ -24,9 +24,8 @@ from attention_unet.inference.model_file import load_model
 from attention_unet.inference.trained_on import TrainedOn
 from attention_unet.machine.devices import choose_precision
 from attention_unet.preparation.fingerprint import take_fingerprint
-from attention_unet.preparation.model_to_start_from import configure_like
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.planning import fill_from_plan, make_plan
+from attention_unet.preparation.planning import configure_like, fill_from_plan, make_plan
 from attention_unet.preparation.spacing import describe_view
 from attention_unet.training.checkpoint import TrainingState
 from attention_unet.training.starting_weights import Origin

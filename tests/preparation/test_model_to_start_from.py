@@ -5,9 +5,8 @@ import pytest
 from attention_unet.config import AttentionConfig, Config, DataConfig, NetworkConfig, TrainingConfig
 from attention_unet.errors import ConfigError
 from attention_unet.preparation.levels import check_levels, smallest_patch
-from attention_unet.preparation.model_to_start_from import configure_like
 from attention_unet.preparation.plan import Plan
-from attention_unet.preparation.planning import make_plan
+from attention_unet.preparation.planning import configure_like, make_plan
 from tests.preparation.build import LAPTOP, cohort_of, dataset
 
 START = TrainingConfig(start_from="model")
