@@ -6,7 +6,7 @@ Heavy imports have no place here: ``--help`` reads this file.
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,9 @@ def complete(arguments: list[str]) -> list[str]:
     file = _value_of("--config", arguments)
     if file is not None:
         places = read_paths(Path(file).parent)
-        beside = dict(_files_beside(Path(file)))
+        sections = [(name, of) for name, of in load_fields(Path(file)).items() if isinstance(of, dict)]
+        fields = {f"{section}.{name}": value for section, of in sections for name, value in of.items()}
+        beside = files_beside(Path(file), fields)
         if START in places:
             beside[START] = Path(places.pop(START))
         before = [f"--{name}={place}" for name, place in places.items()]
@@ -115,15 +117,10 @@ def _value_of(option: str, arguments: Sequence[str]) -> str | None:
     return words[words.index(option) + 1] if option in words[:-1] else None
 
 
-def _files_beside(config: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the fields of a configuration file that name a file relative to it, with the path of that file."""
-    found = load_fields(config)
-    for field in sorted(FILES):
-        section, name = field.split(".")
-        fields = found.get(section)
-        value = fields.get(name) if isinstance(fields, dict) else None
-        if isinstance(value, str) and (field != START or (config.parent / value).exists()):  # or a model's name
-            yield field, config.parent / value
+def files_beside(file: Path, fields: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the paths of the fields in a file that name another file, relative to it."""
+    named = {name: file.parent / fields[name] for name in sorted(FILES) if isinstance(fields.get(name), str)}
+    return {name: path for name, path in named.items() if name != START or path.exists()}  # or a model's name
 
 
 def load_fields(file: Path) -> dict[str, Any]:

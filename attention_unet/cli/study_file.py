@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-from attention_unet.cli.call import FILES, START, build_parser, complete, explain_error, load_fields
+from attention_unet.cli.call import build_parser, complete, explain_error, files_beside, load_fields
 from attention_unet.config import Config
 from attention_unet.errors import ConfigError
 from attention_unet.study.hypothesis import Hypothesis
@@ -149,9 +149,7 @@ def _configure(
     arguments = ["train", "--config", str(file.parent / found.config)]
     try:
         texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in changes.items()}
-        for name in FILES & texts.keys() - {name for name in texts if texts[name] == "null"}:
-            if name != START or (file.parent / texts[name]).exists():  # or a model's name
-                texts[name] = str(file.parent / texts[name])
+        texts |= {name: str(path) for name, path in files_beside(file, changes).items()}
         arguments += [f"--{name}={text}" for name, text in texts.items()]
         fields = subparsers["train"].instantiate(parser.parse_args(complete(arguments)).train)
         return Config(fields.data, fields.augmentation, fields.network, fields.attention, fields.training)
