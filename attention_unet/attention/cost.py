@@ -19,30 +19,19 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a mechanism on one grid, for one sample.
+    """Cost of a mechanism on one grid, for one sample."""
 
-    Attributes:
-        name: specification of the mechanism.
-        kind: kind of the mechanism; empty for a convolution.
-        needs_gate: whether the mechanism uses the decoder's signal.
-        parameters: number of learned parameters.
-        macs: multiply-accumulates of convolutions, linear layers and matrix products in a forward pass. Sums, means,
-            products by the weights and sampling are not counted.
-        forward_seconds: median time of a forward pass without gradients.
-        forward_bytes: peak memory of a forward pass, without input and parameters.
-        step_seconds: median time of a forward and backward pass.
-        step_bytes: peak memory of a forward and backward pass, without input and parameters.
-    """
-
-    name: str
-    kind: str
-    needs_gate: bool
-    parameters: int
+    name: str  # specification of the mechanism
+    kind: str  # kind of the mechanism; empty for a convolution
+    needs_gate: bool  # whether the mechanism uses the decoder's signal
+    parameters: int  # number of learned parameters
+    # Multiply-accumulates of convolutions, linear layers and matrix products in a forward pass. Sums, means, products
+    # by the weights and sampling are not counted.
     macs: int
-    forward_seconds: float
-    forward_bytes: int
-    step_seconds: float
-    step_bytes: int
+    forward_seconds: float  # median time of a forward pass without gradients
+    forward_bytes: int  # peak memory of a forward pass, without input and parameters
+    step_seconds: float  # median time of a forward and backward pass
+    step_bytes: int  # peak memory of a forward and backward pass, without input and parameters
 
 
 def measure(

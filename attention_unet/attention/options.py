@@ -11,19 +11,12 @@ Value = int | float | str | bool | None
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """One option."""
 
-    Attributes:
-        name: its name.
-        default: its default; None if the mechanism decides.
-        kind: type of its values: bool, int, float or str.
-        choices: words that it may be; empty for numbers.
-    """
-
-    name: str
-    default: Value
-    kind: type
-    choices: tuple[str, ...]
+    name: str  # its name
+    default: Value  # its default; None if the mechanism decides
+    kind: type  # type of its values: bool, int, float or str
+    choices: tuple[str, ...]  # words that it may be; empty for numbers
 
     @property
     def expected(self) -> str:

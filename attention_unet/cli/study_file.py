@@ -38,29 +38,19 @@ hypotheses:
 
 @dataclass
 class StudyFile:
-    """The fields of a study file.
+    """The fields of a study file."""
 
-    Attributes:
-        question: what is asked, in words.
-        config: configuration of all trainings, relative to the study file.
-        arms: for each arm, the fields that differ, such as {attention.skips: gate}.
-        hypotheses: claims that are tested.
-        settings: fields that differ from the configuration in all arms.
-        seeds: seeds of all arms, or by arm with "default" for the others.
-        folds: folds to hold out; default: all.
-        persons: numbers of persons to train on, or "all".
-        margin: gain of mean Dice below which arms count as equivalent.
-    """
-
-    question: str
-    config: str
-    arms: dict[str, dict[str, Any]]
-    hypotheses: list[Hypothesis]
-    settings: dict[str, Any] = field(default_factory=dict)
+    question: str  # what is asked, in words
+    config: str  # configuration of all trainings, relative to the study file
+    arms: dict[str, dict[str, Any]]  # for each arm, the fields that differ, such as {attention.skips: gate}
+    hypotheses: list[Hypothesis]  # claims that are tested
+    settings: dict[str, Any] = field(default_factory=dict)  # fields that differ from the configuration in all arms
+    # Seeds of all arms, or by arm with "default" for the others.
     seeds: list[int] | dict[str, list[int]] = field(default_factory=lambda: [0])
-    folds: list[int] | None = None
+    folds: list[int] | None = None  # folds to hold out; default: all
+    # Numbers of persons to train on, or "all".
     persons: list[int | Literal["all"]] = field(default_factory=lambda: ["all"])
-    margin: float = 0.005
+    margin: float = 0.005  # gain of mean Dice below which arms count as equivalent
 
 
 def write_new(file: Path, dataset: str) -> None:

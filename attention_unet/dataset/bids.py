@@ -35,17 +35,11 @@ ADVICE = "expected the columns index and name, separated by tabs"
 
 
 class NamedVolume(NamedTuple):
-    """Volume with a name of BIDS.
+    """Volume with a name of BIDS."""
 
-    Attributes:
-        path: the file.
-        entities: entities of its name, such as ``sub-01_ses-1``.
-        suffix: the last part of its name, such as ``T1w``; empty if its name has entities alone.
-    """
-
-    path: Path
-    entities: str
-    suffix: str
+    path: Path  # the file
+    entities: str  # entities of its name, such as ``sub-01_ses-1``
+    suffix: str  # the last part of its name, such as ``T1w``; empty if its name has entities alone
 
 
 Scans = dict[tuple[Path, str], dict[str, list[Path]]]

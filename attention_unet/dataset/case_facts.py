@@ -24,17 +24,11 @@ QUANTILE_VOXELS = 2**20  # most voxels from which quantiles are taken
 
 @dataclass(frozen=True)
 class Extent:
-    """Size and directions of one case.
+    """Size and directions of one case."""
 
-    Attributes:
-        affine: from voxels of the stored array to RAS+ mm, as 4 x 4 rows.
-        box: voxels of its foreground box along the axes of the array.
-        kept: share of the volume that is in the box.
-    """
-
-    affine: tuple[tuple[float, ...], ...]
-    box: tuple[int, int, int]
-    kept: float
+    affine: tuple[tuple[float, ...], ...]  # from voxels of the stored array to RAS+ mm, as 4 x 4 rows
+    box: tuple[int, int, int]  # voxels of its foreground box along the axes of the array
+    kept: float  # share of the volume that is in the box
 
 
 def stack_of(extents: Sequence[Extent]) -> Stack | None:
@@ -58,37 +52,21 @@ def sizes_of(extents: Sequence[Extent], stack: Stack | None) -> tuple[NDArray[np
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """Measurements of one case, and the warnings of its readers.
+    """Measurements of one case, and the warnings of its readers."""
 
-    Attributes:
-        id: case id.
-        extent: its size and directions.
-        orientation: stored axes, such as "LPS".
-        quantiles: minimum, 1 %, median, 99 % and maximum of each channel (C, 5).
-        volumes_ml: volume of each class; 0 of classes that are not annotated.
-        shares: share of the voxels that belong to each class.
-        digest: sha256 of the values of the image along RAS+ axes.
-        label_digest: sha256 of the values of the label along RAS+ axes.
-        annotated: share of the voxels that is not ignored.
-        unannotated: classes that the label map does not annotate.
-        lost: classes of the label without a voxel on the network's grid.
-        cut_off: share of the voxels of all classes outside of the foreground box.
-        warnings: warnings of its readers.
-    """
-
-    id: str
-    extent: Extent
-    orientation: str
-    quantiles: NDArray[np.float64]
-    volumes_ml: dict[str, float]
-    shares: dict[str, float]
-    digest: str
-    label_digest: str
-    annotated: float
-    unannotated: tuple[str, ...]
-    lost: tuple[str, ...]
-    cut_off: float
-    warnings: tuple[str, ...]
+    id: str  # case id
+    extent: Extent  # its size and directions
+    orientation: str  # stored axes, such as "LPS"
+    quantiles: NDArray[np.float64]  # minimum, 1 %, median, 99 % and maximum of each channel (C, 5)
+    volumes_ml: dict[str, float]  # volume of each class; 0 of classes that are not annotated
+    shares: dict[str, float]  # share of the voxels that belong to each class
+    digest: str  # sha256 of the values of the image along RAS+ axes
+    label_digest: str  # sha256 of the values of the label along RAS+ axes
+    annotated: float  # share of the voxels that is not ignored
+    unannotated: tuple[str, ...]  # classes that the label map does not annotate
+    lost: tuple[str, ...]  # classes of the label without a voxel on the network's grid
+    cut_off: float  # share of the voxels of all classes outside of the foreground box
+    warnings: tuple[str, ...]  # warnings of its readers
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a JSON file."""

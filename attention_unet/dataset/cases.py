@@ -36,22 +36,14 @@ BIDS = "dataset_description.json"
 
 @dataclass(frozen=True)
 class Case:
-    """One scan.
+    """One scan."""
 
-    Attributes:
-        id: case id.
-        images: a file with all channels, or one file per channel in order.
-        label: label map; None if there is none.
-        unannotated: classes that the label map does not annotate: its background may hold them.
-        absent: numbers of the channels without a file, from 0; their voxels are 0.
-        synthetic: whether there is no image: one is synthesized from the label map, which is also in ``images``.
-    """
-
-    id: str
-    images: tuple[Path, ...]
-    label: Path | None = None
-    unannotated: tuple[str, ...] = ()
-    absent: tuple[int, ...] = ()
+    id: str  # case id
+    images: tuple[Path, ...]  # a file with all channels, or one file per channel in order
+    label: Path | None = None  # label map; None if there is none
+    unannotated: tuple[str, ...] = ()  # classes that the label map does not annotate: its background may hold them
+    absent: tuple[int, ...] = ()  # numbers of the channels without a file, from 0; their voxels are 0
+    # Whether there is no image: one is synthesized from the label map, which is also in ``images``.
     synthetic: bool = False
 
 

@@ -26,17 +26,11 @@ MAX_REPEATS = 2  # messages with the same words that are listed one by one
 
 @dataclass(frozen=True)
 class Inspection:
-    """Results of reading all files of a dataset.
+    """Results of reading all files of a dataset."""
 
-    Attributes:
-        facts: facts of each readable case.
-        problems: why a case cannot be trained on, by case id.
-        warnings: what may be wrong with the dataset.
-    """
-
-    facts: list[CaseFacts]
-    problems: dict[str, str]
-    warnings: list[str]
+    facts: list[CaseFacts]  # facts of each readable case
+    problems: dict[str, str]  # why a case cannot be trained on, by case id
+    warnings: list[str]  # what may be wrong with the dataset
 
 
 def inspect(

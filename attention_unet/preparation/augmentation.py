@@ -39,20 +39,14 @@ OF_MASKED = 0.25  # least probability of each of the two changes that smooth, in
 
 
 class PatchTransform(NamedTuple):
-    """Map from voxels of a patch to voxels of its case, both counted from the middle.
+    """Map from voxels of a patch to voxels of its case, both counted from the middle."""
 
-    Attributes:
-        matrix: linear map, (dims, dims).
-        shift: translation in voxels of the case, (dims,).
-        displacement: elastic deformation in voxels of the case, at control points from the first voxel of the patch to
-            the last, (dims, *points); linear between them.
-        resampled: whether the patch is interpolated; if not, it is only flipped.
-    """
-
-    matrix: NDArray[np.float64]
-    shift: NDArray[np.float64]
+    matrix: NDArray[np.float64]  # linear map, (dims, dims)
+    shift: NDArray[np.float64]  # translation in voxels of the case, (dims,)
+    # Elastic deformation in voxels of the case, at control points from the first voxel of the patch to the last, (dims,
+    # *points); linear between them.
     displacement: NDArray[np.float64]
-    resampled: bool
+    resampled: bool  # whether the patch is interpolated; if not, it is only flipped
 
     def source_size(self, patch: Sequence[int]) -> list[int]:
         """Return the size of the box of the case that a patch samples. It differs from the patch by even numbers."""
@@ -65,28 +59,17 @@ class IntensityChange(NamedTuple):
     """Change of the intensities of a patch. For a batch every entry has one more axis in front.
 
     Entries are arrays because worker processes pass each tensor by an open file.
-
-    Attributes:
-        blur: standard deviation in voxels, (C,); 0 changes nothing.
-        bias: logarithm of a bias field at control points, (C, 4, ...); 0 changes nothing.
-        brightness: factor, (C,); 1 changes nothing.
-        contrast: factor, (C,); 1 changes nothing.
-        gamma: exponent, (C,); 1 changes nothing.
-        low_resolution: share of voxels kept along an axis, (1,); 1 changes nothing.
-        noise: standard deviation, (C,); 0 changes nothing.
-        seed: seed of the noise, (1,).
-        kept: 0 for channels that are missing, (C,); 1 changes nothing.
     """
 
-    blur: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    brightness: NDArray[np.float32]
-    contrast: NDArray[np.float32]
-    gamma: NDArray[np.float32]
-    low_resolution: NDArray[np.float32]
-    noise: NDArray[np.float32]
-    seed: NDArray[np.int64]
-    kept: NDArray[np.float32]
+    blur: NDArray[np.float32]  # standard deviation in voxels, (C,); 0 changes nothing
+    bias: NDArray[np.float32]  # logarithm of a bias field at control points, (C, 4, ...); 0 changes nothing
+    brightness: NDArray[np.float32]  # factor, (C,); 1 changes nothing
+    contrast: NDArray[np.float32]  # factor, (C,); 1 changes nothing
+    gamma: NDArray[np.float32]  # exponent, (C,); 1 changes nothing
+    low_resolution: NDArray[np.float32]  # share of voxels kept along an axis, (1,); 1 changes nothing
+    noise: NDArray[np.float32]  # standard deviation, (C,); 0 changes nothing
+    seed: NDArray[np.int64]  # seed of the noise, (1,)
+    kept: NDArray[np.float32]  # 0 for channels that are missing, (C,); 1 changes nothing
 
 
 class Augmentation:

@@ -39,27 +39,20 @@ MAPPED_CASES = 512  # cases that stay mapped, because mapping takes as long as c
 
 @dataclass(frozen=True)
 class CachedCase:
-    """Preprocessed case on disk.
+    """Preprocessed case on disk."""
 
-    Attributes:
-        id: case id.
-        image: (C, *S) float32.
-        target: target of the network, as returned by ``preprocess_target``.
-        locations: voxels of the classes, rows of (class, i, j, k), up to 5000 per class, grouped by class.
-        annotated_voxels: up to 5000 voxels that are not ignored, rows of (i, j, k); empty if none is ignored.
-        annotated_classes: whether each class is annotated (K,): the background may hold voxels of one that is not.
-            (1,) stands for all.
-        regions: region of each voxel (1, *S), as ``find_regions`` returns them; without a voxel if none are stored.
-        region_counts: number of voxels of each region.
-    """
-
-    id: str
-    image: NDArray[np.float32]
-    target: NDArray[np.uint8]
+    id: str  # case id
+    image: NDArray[np.float32]  # (C, *S) float32
+    target: NDArray[np.uint8]  # target of the network, as returned by ``preprocess_target``
+    # Voxels of the classes, rows of (class, i, j, k), up to 5000 per class, grouped by class.
     locations: NDArray[np.int32]
+    # Up to 5000 voxels that are not ignored, rows of (i, j, k); empty if none is ignored.
     annotated_voxels: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    # Whether each class is annotated (K,): the background may hold voxels of one that is not. (1,) stands for all.
     annotated_classes: NDArray[np.bool_] = field(default_factory=lambda: np.ones(1, dtype=bool))
+    # Region of each voxel (1, *S), as ``find_regions`` returns them; without a voxel if none are stored.
     regions: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((1, 0, 0, 0), np.uint8))
+    # Number of voxels of each region.
     region_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
 
 

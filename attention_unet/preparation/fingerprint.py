@@ -26,17 +26,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shape:
-    """A class in one case.
+    """A class in one case."""
 
-    Attributes:
-        name: name of the class.
-        mask: (*S) along RAS+ axes, True inside, cut to the class with a margin.
-        spacing_mm: voxel size.
-    """
-
-    name: str
-    mask: NDArray[np.bool_]
-    spacing_mm: tuple[float, float, float]
+    name: str  # name of the class
+    mask: NDArray[np.bool_]  # (*S) along RAS+ axes, True inside, cut to the class with a margin
+    spacing_mm: tuple[float, float, float]  # voxel size
 
     @property
     def extent_mm(self) -> NDArray[np.float64]:
@@ -46,23 +40,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Measurements for planning; one row per case that was read, on RAS+ axes.
+    """Measurements for planning; one row per case that was read, on RAS+ axes."""
 
-    Attributes:
-        grids: voxels of the foreground box of each case (N, 3).
-        spacings_mm: voxel size of each case (N, 3).
-        kept: share of each volume in its foreground box (N,).
-        shapes: every class of a few cases.
-        structures_mm: extent of all classes together in these cases (M, 3).
-        stack: how thick slices lie, however oblique; None if most cases have none.
-    """
-
-    grids: np.ndarray
-    spacings_mm: np.ndarray
-    kept: np.ndarray
-    shapes: Sequence[Shape] = ()
-    structures_mm: Sequence[NDArray[np.float64]] = ()
-    stack: Stack | None = None
+    grids: np.ndarray  # voxels of the foreground box of each case (N, 3)
+    spacings_mm: np.ndarray  # voxel size of each case (N, 3)
+    kept: np.ndarray  # share of each volume in its foreground box (N,)
+    shapes: Sequence[Shape] = ()  # every class of a few cases
+    structures_mm: Sequence[NDArray[np.float64]] = ()  # extent of all classes together in these cases (M, 3)
+    stack: Stack | None = None  # how thick slices lie, however oblique; None if most cases have none
 
 
 def take_fingerprint(cases: Sequence[Case], labels: Labels, start: Plan | None = None) -> Fingerprint:

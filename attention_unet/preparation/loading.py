@@ -25,23 +25,14 @@ BATCHES_IN_A_ROW = 4  # batches augmented together: only the first is slow, afte
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Patches of a batch in one tensor each for images and targets, which one copy brings to a GPU.
+    """Patches of a batch in one tensor each for images and targets, which one copy brings to a GPU."""
 
-    Attributes:
-        images: values of all boxes, one box after another, float32.
-        targets: the same of the targets, uint8.
-        shapes: shape of each image, and of each target.
-        transforms: spatial transform of each patch.
-        change: intensity change of the batch.
-        annotated: whether each class is annotated (B, K).
-    """
-
-    images: Tensor
-    targets: Tensor
-    shapes: tuple[list[torch.Size], list[torch.Size]]
-    transforms: list[PatchTransform]
-    change: IntensityChange
-    annotated: NDArray[np.bool_]
+    images: Tensor  # values of all boxes, one box after another, float32
+    targets: Tensor  # the same of the targets, uint8
+    shapes: tuple[list[torch.Size], list[torch.Size]]  # shape of each image, and of each target
+    transforms: list[PatchTransform]  # spatial transform of each patch
+    change: IntensityChange  # intensity change of the batch
+    annotated: NDArray[np.bool_]  # whether each class is annotated (B, K)
 
     def pin_memory(self) -> "PackedBatch":
         """Return the batch in memory from which a GPU copies while others work. The ``DataLoader`` calls this."""
@@ -49,17 +40,11 @@ class PackedBatch:
 
 
 class Batch(NamedTuple):
-    """Augmented patches on the network's device.
+    """Augmented patches on the network's device."""
 
-    Attributes:
-        image: (B, C, *patch) float32.
-        target: (B, T, *patch) uint8; 255 is ignored.
-        annotated: whether each class is annotated (B, K): the background may hold voxels of one that is not; None if
-            all are.
-    """
-
-    image: Tensor
-    target: Tensor
+    image: Tensor  # (B, C, *patch) float32
+    target: Tensor  # (B, T, *patch) uint8; 255 is ignored
+    # Whether each class is annotated (B, K): the background may hold voxels of one that is not; None if all are.
     annotated: Tensor | None = None
 
 

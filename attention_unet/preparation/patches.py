@@ -102,20 +102,13 @@ class PatchSampler:
 
 
 class Patch(NamedTuple):
-    """Patch with the augmentation that is still to be applied on the network's device.
+    """Patch with the augmentation that is still to be applied on the network's device."""
 
-    Attributes:
-        image: (C, *source_size) float32, the box of the case that the transform samples.
-        target: (T, *source_size) uint8.
-        transform: spatial transform of the patch.
-        change: intensity change of the patch.
-        annotated: whether each class is annotated (K,). It is an array for the reason given in ``IntensityChange``.
-    """
-
-    image: Tensor
-    target: Tensor
-    transform: PatchTransform
-    change: IntensityChange
+    image: Tensor  # (C, *source_size) float32, the box of the case that the transform samples
+    target: Tensor  # (T, *source_size) uint8
+    transform: PatchTransform  # spatial transform of the patch
+    change: IntensityChange  # intensity change of the patch
+    # Whether each class is annotated (K,). It is an array for the reason given in ``IntensityChange``.
     annotated: NDArray[np.bool_]
 
 

@@ -23,33 +23,20 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that prediction needs besides the weights; saved with the run as plain values.
+    """Everything that prediction needs besides the weights; saved with the run as plain values."""
 
-    Attributes:
-        channels: names of the image channels, in order.
-        labels: the classes.
-        preprocessing: settings that bring a volume to the network's grid.
-        largest_mm: largest extent along each RAS+ axis in the cases of the fingerprint.
-        patch: voxels of a patch or window along RAS+ axes.
-        slice_axis: RAS+ axis across the slices of a 2-D network, where the patch has 1 voxel; None in 3-D.
-        mirror_axes: RAS+ axes that training flips, so that test-time augmentation can flip them.
-        batch: patches per training step, over all devices.
-        architecture: architecture of the network.
-        region_mm: typical extent of the part of scans that a locator finds; None: the plan is for whole scans.
-        channels_may_miss: whether channels were dropped in training, so that scans may lack some.
-    """
-
-    channels: tuple[str, ...]
-    labels: Labels
-    preprocessing: Preprocessing
-    largest_mm: tuple[float, float, float]
-    patch: tuple[int, int, int]
-    slice_axis: int | None
-    mirror_axes: tuple[int, ...]
-    batch: int
-    architecture: Architecture
+    channels: tuple[str, ...]  # names of the image channels, in order
+    labels: Labels  # the classes
+    preprocessing: Preprocessing  # settings that bring a volume to the network's grid
+    largest_mm: tuple[float, float, float]  # largest extent along each RAS+ axis in the cases of the fingerprint
+    patch: tuple[int, int, int]  # voxels of a patch or window along RAS+ axes
+    slice_axis: int | None  # RAS+ axis across the slices of a 2-D network, where the patch has 1 voxel; None in 3-D
+    mirror_axes: tuple[int, ...]  # RAS+ axes that training flips, so that test-time augmentation can flip them
+    batch: int  # patches per training step, over all devices
+    architecture: Architecture  # architecture of the network
+    # Typical extent of the part of scans that a locator finds; None: the plan is for whole scans.
     region_mm: tuple[float, float, float] | None = None
-    channels_may_miss: bool = False
+    channels_may_miss: bool = False  # whether channels were dropped in training, so that scans may lack some
 
     @property
     def window(self) -> list[int]:

@@ -22,17 +22,12 @@ ROUNDS = 3  # of clipping; each brings a spike closer to the others
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Settings of preprocessing, the same for all volumes.
+    """Settings of preprocessing, the same for all volumes."""
 
-    Attributes:
-        spacing_mm: voxel size of the network's grid along its axes; along thick slices the typical one.
-        nonzero: compute mean and standard deviation from nonzero voxels only (skull-stripped or masked images).
-        stack: how the thick slices of the dataset lie, however oblique; None if it has none.
-    """
-
+    # Voxel size of the network's grid along its axes; along thick slices the typical one.
     spacing_mm: tuple[float, float, float]
-    nonzero: bool
-    stack: Stack | None = None
+    nonzero: bool  # compute mean and standard deviation from nonzero voxels only (skull-stripped or masked images)
+    stack: Stack | None = None  # how the thick slices of the dataset lie, however oblique; None if it has none
 
     @property
     def stack_axis(self) -> int | None:
@@ -42,18 +37,13 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """An image on the network's grid.
+    """An image on the network's grid."""
 
-    Attributes:
-        image: (C, *S) float32, cropped to the foreground box. Each channel has mean 0 and standard deviation 1; with
-            ``nonzero`` its nonzero voxels have, and zeros stay 0. A constant channel is 0.
-        background: (C,), normalised value of the background of each channel.
-        scan_grid: position of the network's grid in the scan.
-    """
-
+    # (C, *S) float32, cropped to the foreground box. Each channel has mean 0 and standard deviation 1; with ``nonzero``
+    # its nonzero voxels have, and zeros stay 0. A constant channel is 0.
     image: Tensor
-    background: Tensor
-    scan_grid: ScanGrid
+    background: Tensor  # (C,), normalised value of the background of each channel
+    scan_grid: ScanGrid  # position of the network's grid in the scan
 
 
 def preprocess(scan: Volume, preprocessing: Preprocessing) -> Preprocessed:
