@@ -23,7 +23,8 @@ from attention_unet.inference.window_predictor import place_network
 from attention_unet.network import Architecture, AttentionUNet
 from attention_unet.preparation.cache import CachedCase
 from attention_unet.preparation.loading import Batch, load_patches
-from attention_unet.preparation.patches import PatchDataset, PatchSampler, patch_numbers
+from attention_unet.preparation.patch_sampler import PatchSampler
+from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.training.checkpoint import load_state
 
 DATASET = "Task04_Hippocampus"

@@ -24,7 +24,8 @@ from attention_unet.machine.memory import reuse_freed_memory
 from attention_unet.preparation.cache import CaseCache
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.loading import load_patches
-from attention_unet.preparation.patches import PatchDataset, PatchSampler, patch_numbers
+from attention_unet.preparation.patch_sampler import PatchSampler
+from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.preparation.planning import make_plan
 from attention_unet.training.learner import Learner, build_network
 

@@ -19,7 +19,8 @@ from attention_unet.pictures.figures import save_figure
 from attention_unet.preparation.cache import CaseCache
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.loading import load_patches
-from attention_unet.preparation.patches import PatchDataset, PatchSampler, patch_numbers
+from attention_unet.preparation.patch_sampler import PatchSampler
+from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.preparation.planning import make_plan
 
 DATASET, IMAGES, PATCH = "Task04_Hippocampus", 6, [32, 48, 32]

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from lightning_fabric import Fabric
 
 from attention_unet.preparation.loading import Batch, load_patches
-from attention_unet.preparation.patches import PatchDataset, PatchSampler, patch_numbers
+from attention_unet.preparation.patch_sampler import PatchSampler
+from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.training.prepared_cases import PreparedCases
 from attention_unet.training.resolved_settings import ResolvedSettings
 

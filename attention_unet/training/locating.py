@@ -21,7 +21,8 @@ from attention_unet.network import AttentionUNet
 from attention_unet.preparation.cache import CachedCase, class_locations
 from attention_unet.preparation.fingerprint import evenly_spaced
 from attention_unet.preparation.loading import load_patches
-from attention_unet.preparation.patches import PatchDataset, PatchSampler, patch_numbers
+from attention_unet.preparation.patch_sampler import PatchSampler
+from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.region import FEWEST_STEPS, MARGINS, MOST_STEPS, SHARE, choose_factors, plan_coarsely
 from attention_unet.scans.labels import Labels

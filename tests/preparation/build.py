@@ -9,7 +9,8 @@ from attention_unet.machine.devices import Machine
 from attention_unet.preparation.cache import CachedCase, class_locations
 from attention_unet.preparation.fingerprint import Fingerprint, Shape
 from attention_unet.preparation.loading import load_patches
-from attention_unet.preparation.patches import PatchDataset, PatchSampler, patch_numbers
+from attention_unet.preparation.patch_sampler import PatchSampler
+from attention_unet.preparation.patches import PatchDataset, patch_numbers
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.scans.labels import Labels
