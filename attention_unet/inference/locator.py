@@ -1,5 +1,6 @@
 """Locate the structures in a coarse view of a scan, so that windows visit only the part that holds them."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,12 @@ class Locator:
         if stack := self.plan.preprocessing.stack:
             margin[stack.axis] = ALL_VOXELS
         i, j, k = margin
+        return i, j, k
+
+    def reach(self, window: Sequence[int], overlap: float) -> tuple[int, int, int]:
+        """Return how many voxels around structures several windows cover at most, in the middle of a scan."""
+        fills = [math.ceil((1 - overlap) / 2 * edge) for edge in window]  # see ``enlarge``
+        i, j, k = (margin + fill for margin, fill in zip(self.margin_voxels, fills, strict=True))
         return i, j, k
 
     def to_json(self) -> dict[str, Any]:

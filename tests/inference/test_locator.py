@@ -125,6 +125,17 @@ def test_a_box_is_enlarged_as_far_as_it_costs_no_window():
         assert last - first == n or len(window_starts(last - first + 1, edge, overlap)) > count
 
 
+def test_windows_reach_no_further_than_it_says():
+    """In the middle of a scan. Structures of 48 to 347 voxels, each found with the whole margin."""
+    reach = LOCATOR.reach((48, 20, 7), 0.25)
+    for axis, edge in enumerate((48, 20, 7)):
+        margin = LOCATOR.margin_voxels[axis]
+        boxes = [(1000, 1000 + length) for length in range(48, 348)]
+        predicted = enlarge([(a - margin, b + margin) for a, b in boxes], [2000] * 300, [edge] * 300, 0.25)
+        beyond = [max(a - low, high - b) for (a, b), (low, high) in zip(boxes, predicted, strict=True)]
+        assert reach[axis] - 1 <= max(beyond) <= reach[axis]
+
+
 def test_only_the_found_part_is_predicted(tmp_path):
     array = cube()
     array[2, 3, 4] = 4  # far away: one voxel of a coarse one is not enough for the locator
