@@ -115,7 +115,7 @@ def compare(options: Namespace, parser: ArgumentParser) -> int:
     """Compare evaluations of the same cases with the first of them."""
     from attention_unet.evaluation.compare import compare as compare_models
     from attention_unet.evaluation.comparison import HEADINGS, comparisons_to_csv
-    from attention_unet.evaluation.comparison_input import check_tolerances, find_models
+    from attention_unet.evaluation.comparison_input import check_alike, find_models
     from attention_unet.evaluation.comparison_plot import draw_gains
     from attention_unet.evaluation.rows import read_metrics
     from attention_unet.files.atomic import check_replaceable, write_text
@@ -127,7 +127,7 @@ def compare(options: Namespace, parser: ArgumentParser) -> int:
     check_replaceable(picture, MARK)
     folders = find_models(options.evaluations)
     models = {name: [read_metrics(folder / "metrics.csv") for folder in runs] for name, runs in folders.items()}
-    check_tolerances(folders, options.metric)
+    check_alike(folders, options.metric)
     comparisons = compare_models(models, options.metric)
     for comparison in comparisons:
         print(comparison)

@@ -1,11 +1,15 @@
 """Find the evaluations to compare: one folder per model, or several if a model has several runs."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, plural
+from attention_unet.evaluation.evaluated_files import SCORED, read_evaluated_files
 from attention_unet.files.json_file import parse_object
+
+log = logging.getLogger(__name__)
 
 
 def find_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
@@ -37,15 +41,26 @@ def find_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
     return dict(zip(names, [folders for _, folders in models], strict=True))
 
 
-def check_tolerances(models: Mapping[str, Sequence[Path]], metric: str) -> None:
-    """Raise ConfigError if the metric depends on a tolerance, and the tolerances that evaluations recorded differ."""
-    files = [folder / "summary.json" for runs in models.values() for folder in runs]
-    found = [parse_object(file, _parse_tolerance, "evaluate again") for file in files if file.is_file()]
-    tolerances = [mm for mm in found if mm is not None]
-    if metric == "nsd" and len(set(tolerances)) > 1:
+def check_alike(models: Mapping[str, Sequence[Path]], metric: str) -> None:
+    """Raise ConfigError if the metric depends on a tolerance, and recorded ones differ; warn about other references."""
+    folders = [folder for runs in models.values() for folder in runs]
+    tolerances = [_read_tolerance(folder / "summary.json") for folder in folders]
+    if metric == "nsd" and len({mm for mm in tolerances if mm is not None}) > 1:
         raise ConfigError(f"the tolerances of nsd are {tolerances} mm: expected one; set --tolerance-mm of evaluate")
+    cases = [read_evaluated_files(folder).cases for folder in folders if (folder / SCORED).is_file()]
+    for others in cases[1:]:
+        other = [name for name, case in others.items() if cases[0].get(name, case).label != case.label]
+        if other:
+            text = f"{others[other[0]].label} instead of {cases[0][other[0]].label}"
+            log.warning("scored with other references: %s: %s", plural(len(other), "case"), text)
 
 
-def _parse_tolerance(plain: Mapping[str, Any]) -> float | None:
-    value = dict(plain.get("settings", {})).get("tolerance_mm")
-    return None if value is None else float(value)
+def _read_tolerance(file: Path) -> float | None:
+    if not file.is_file():
+        return None
+
+    def tolerance(plain: Mapping[str, Any]) -> float | None:
+        value = dict(plain.get("settings", {})).get("tolerance_mm")
+        return None if value is None else float(value)
+
+    return parse_object(file, tolerance, "evaluate again")

@@ -72,7 +72,7 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 0
     assert "warning" not in capsys.readouterr().err
     assert main(["compare", one, three, "-o", str(tmp_path / "c"), "--metric", "nsd"]) == 0
-    assert "warning" not in capsys.readouterr().err  # the same references in another folder
+    assert "scored with other references: 1 case: " in capsys.readouterr().err
     (tmp_path / "one" / "summary.json").write_text('{"settings": 3}')
     assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 1
     assert "summary.json: is damaged" in capsys.readouterr().err
