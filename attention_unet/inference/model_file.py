@@ -127,6 +127,7 @@ def _check_shapes(plan: Plan, tensors: Mapping[str, Tensor], file: Path, trained
         raise ModelError(f"{file}: holds other weights than its network has here: {advice}, or copy it again")
 
 
+@torch.random.fork_rng(devices=[])  # new networks draw weights: the caller's random numbers stay
 def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
     """Read a model.
 

@@ -60,6 +60,8 @@ class Settings:
         for name, hint in get_type_hints(type(self)).items():
             if not fits(value := getattr(self, name), hint):
                 raise ConfigError(f"{name} is {value!r}: expected {in_words(hint)}")
+        if self.precision not in (None, torch.float32, torch.bfloat16):
+            raise ConfigError(f"precision is {self.precision}: expected torch.float32 or torch.bfloat16")
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap is {self.overlap}: expected 0 to below 1")
         if self.channel is not None and self.channel < 0:

@@ -24,6 +24,15 @@ def test_model_round_trip(tmp_path):
     assert model.plan == plan
 
 
+def test_loading_draws_none_of_the_random_numbers_of_the_caller(tmp_path):
+    saved_model(tmp_path)
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    load_model(tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_a_model_is_one_file_and_its_description_is_for_people(tmp_path):
     saved_model(tmp_path)
     description = json.loads((tmp_path / "model.json").read_text())

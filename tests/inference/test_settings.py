@@ -12,6 +12,7 @@ from attention_unet.inference.settings import Settings
         ({"overlap": "0.5"}, "overlap is '0.5': expected a number"),
         ({"overlap": 1.0}, "overlap is 1.0: expected 0 to below 1"),
         ({"precision": "float32"}, "precision is 'float32': expected dtype"),
+        ({"precision": torch.float64}, "precision is torch.float64: expected torch.float32 or torch.bfloat16"),
         ({"missing": "FLAIR"}, "missing is 'FLAIR': expected a tuple, each a text"),
         ({"drop_small": "bright"}, "drop_small is 'bright': expected a tuple, each a text"),
         ({"tta": 1}, "tta is 1: expected true or false"),
