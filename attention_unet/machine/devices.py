@@ -186,10 +186,12 @@ def make_fabric(config: TrainingConfig) -> "Fabric":
 
 
 def leave_processes(fabric: "Fabric") -> None:
-    """Wait until threads of the process group have freed their last tensors, before the interpreter ends.
+    """Let each process end by itself, after the threads of the process group have freed their last tensors.
 
     The threads need Python's global lock for this. Without the wait, the interpreter sometimes aborts
     (pytorch/pytorch#179291), and destroying the group never returns.
     """
     if fabric.world_size > 1:
+        # Fabric looks every five seconds whether one of these processes has ended, and then kills the first one.
+        getattr(fabric.strategy.launcher, "procs", []).clear()
         time.sleep(FREEING_SECONDS)

@@ -120,6 +120,31 @@ def test_two_processes_of_which_one_is_killed(good_dataset, tmp_path, times):
     tell("one of two processes killed", f"{times} times, the other ended in words, the same weights in the end")
 
 
+ENDING = """
+import sys, time
+from attention_unet.cli import main
+code = main()
+time.sleep(7)
+sys.exit(code)
+"""
+
+
+@pytest.mark.long
+def test_a_process_whose_partner_was_killed_ends_by_itself_however_slowly(good_dataset, tmp_path):
+    """Fabric looks every five seconds whether a process has ended, and then kills the first."""
+    (tmp_path / "ending.py").write_text(ENDING)
+    given = [option for option in SMALL if "steps" not in option and "validations" not in option]
+    words = [sys.executable, tmp_path / "ending.py", "train", f"--data.root={good_dataset}", *given]
+    words += ["--training.steps=100000", "--training.validations=1", "--training.batch=4", "--training.devices=2"]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen([*words, f"--run={tmp_path / 'run'}"], env=ENVIRONMENT, stdout=said, stderr=said)
+        wait_until(lambda: "patches of" in (tmp_path / "said").read_text(), process, 240)
+        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+        os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+        assert process.wait(60) == 1, (tmp_path / "said").read_text()
+    assert "another process of this training has ended" in (tmp_path / "said").read_text()
+
+
 def exists(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
