@@ -68,7 +68,7 @@ def predict_with_maps(
     image as channels, so that each window gets its part of them.
     """
     places, plan = list(maps), model.plan
-    image = cut_to_structures(model, preprocess(volume, plan.preprocessing), overlap)
+    image = cut_to_structures(model, preprocess(volume, plan.preprocessing))
     scan_grid = image.scan_grid
     means = [float(maps[place].mean()) for place in places]  # subtracted, because windows are padded with 0
     channels = resample_to_grid(

@@ -57,7 +57,7 @@ def grad_cams(model: Model, volume: Volume) -> Iterator[NDArray[np.float32]]:
         maps = [cam.compute_map(window[None].clone().requires_grad_(), class_idx=channel) for window in inputs]
         return interpolate_to(torch.cat(maps).detach(), inputs.shape[2:])
 
-    image = cut_to_structures(model, preprocess(volume, plan.preprocessing), OVERLAP)
+    image = cut_to_structures(model, preprocess(volume, plan.preprocessing))
     unseen = torch.full((1,), torch.nan)
     rows = slice(0, image.scan_grid.scan[1])
     at_once = image.scan_grid.planes_back(1, rows)

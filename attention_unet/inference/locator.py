@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from attention_unet.inference.sliding_window import slide, window_starts
+from attention_unet.inference.sliding_window import slide
 from attention_unet.inference.window_predictor import place_network, window_predictor
 from attention_unet.network import AttentionUNet, UNet
 from attention_unet.preparation.plan import Plan
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FOUND = 0.2  # probability from which a coarse voxel may hold a structure
 ALL_VOXELS = 10**6  # along an axis; more than any scan has
+AROUND = 3 / 8  # of a patch: on each side, most training patches come from so much more than is predicted
 CUT = 0.005  # least share of a structure in the border plane of the part: below it, the structure is not cut
 Box = list[tuple[int, int]]  # (start, stop) along each axis
 
@@ -48,10 +49,9 @@ class Locator:
         i, j, k = margin
         return i, j, k
 
-    def reach(self, window: Sequence[int], overlap: float) -> tuple[int, int, int]:
-        """Return how many voxels around structures several windows cover at most, in the middle of a scan."""
-        fills = [math.ceil((1 - overlap) / 2 * edge) for edge in window]  # see ``enlarge``
-        i, j, k = (margin + fill for margin, fill in zip(self.margin_voxels, fills, strict=True))
+    def around(self, patch: Sequence[int]) -> tuple[int, int, int]:
+        """Return how many voxels around structures most training patches come from."""
+        i, j, k = (margin + math.ceil(AROUND * edge) for margin, edge in zip(self.margin_voxels, patch, strict=True))
         return i, j, k
 
     def to_json(self) -> dict[str, Any]:
@@ -91,15 +91,15 @@ class Locator:
         return box
 
 
-def cut_to_structures(model: "Model", image: Preprocessed, overlap: float) -> Preprocessed:
-    """Cut an image to the part that may hold structures, enlarged as far as it takes no further window.
+def cut_to_structures(model: "Model", image: Preprocessed) -> Preprocessed:
+    """Cut an image to the part that may hold structures, at least as large as a window.
 
     Return the whole image if nothing was found, or if the model has no locator.
     """
     box = model.locator.locate(image.image) if model.locator else None
     if box is None:
         return image
-    box = enlarge(box, image.scan_grid.grid, model.plan.patch, overlap)
+    box = enlarge(box, image.scan_grid.grid, model.plan.patch)
     i, j, k = (slice(*side) for side in box)
     return replace(image, image=image.image[:, i, j, k], scan_grid=image.scan_grid.cut(box))
 
@@ -129,12 +129,14 @@ def coarsen(image: Tensor, factors: Sequence[int]) -> Tensor:
     return F.avg_pool3d(image[None], blocks, ceil_mode=True, count_include_pad=False)[0]
 
 
-def enlarge(box: Box, grid: Sequence[int], window: Sequence[int], overlap: float) -> Box:
-    """Enlarge a box about its middle, within the grid, as far as it takes no further window along any axis."""
+def enlarge(box: Box, grid: Sequence[int], window: Sequence[int]) -> Box:
+    """Enlarge a box about its middle, within the grid, to a window at least.
+
+    Larger boxes, even those that take as many windows, have more false structures far away.
+    """
     enlarged = []
     for (start, stop), n, edge in zip(box, grid, window, strict=True):
-        count = len(window_starts(stop - start, edge, overlap))
-        length = min(edge + int((count - 1) * max(edge * (1 - overlap), 1.0)), n)
+        length = min(max(stop - start, edge), n)
         first = min(max((start + stop - length) // 2, 0), n - length)
         enlarged.append((first, first + length))
     return enlarged

@@ -130,7 +130,7 @@ def _predict_volume(
     overlap = choose_overlap(models, settings)
     settings = replace(settings, overlap=overlap)
     if not settings.whole_scan:
-        parts = [cut_to_structures(model, each, overlap) for model, each in zip(models, parts, strict=True)]
+        parts = [cut_to_structures(model, each) for model, each in zip(models, parts, strict=True)]
     predicted = [each.scan_grid for each in parts]
     results, sums = _predict_parts(models, volume.path, parts, settings, places_by_model, chunks, done)
     cuts = (is_cut(results["label map"], *grids) for grids in zip(predicted, wholes, strict=True))

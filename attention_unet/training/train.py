@@ -55,7 +55,6 @@ from attention_unet.training.resolved_settings import (
 )
 from attention_unet.training.same_data import add_digests, check_dataset
 from attention_unet.training.starting_weights import load_start, take_weights, warn_of_trained_on
-from attention_unet.training.validation import OVERLAP
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +175,7 @@ def _train(
             if fabric.is_global_zero:
                 log_start(settings, learner)
                 monitor = Monitor(run, settings.plan.labels.names, state.history if state else [], learner.step)
-            around = locator.reach(settings.plan.patch, OVERLAP) if locator else None
+            around = locator.around(settings.plan.patch) if locator else None
             training = Training(
                 run,
                 settings,

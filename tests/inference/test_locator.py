@@ -15,7 +15,6 @@ from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model, save_model
 from attention_unet.inference.predict_volume import predict_volume
 from attention_unet.inference.settings import Settings
-from attention_unet.inference.sliding_window import window_starts
 from attention_unet.network import AttentionUNet
 from attention_unet.preparation.preprocessing import Preprocessing, preprocess
 from attention_unet.scans.labels import Labels
@@ -112,28 +111,22 @@ def test_few_slices_are_located_among_copies_of_them():
     assert locator.locate(image) == [(18, 28), (12, 28), (0, 2)]
 
 
-def test_a_box_is_enlarged_as_far_as_it_costs_no_window():
+def test_a_box_is_enlarged_to_a_window_at_least():
     random = np.random.RandomState(1)
     for _ in range(500):
-        n, edge = random.randint(1, 60), random.randint(1, 20)
+        n, edge = random.randint(1, 60), random.randint(1, 40)
         start = random.randint(n)
-        stop, overlap = random.randint(start + 1, n + 1), random.choice([0.0, 0.25, 0.5])
-        [(first, last)] = enlarge([(start, stop)], [n], [edge], overlap)
+        stop = random.randint(start + 1, n + 1)
+        [(first, last)] = enlarge([(start, stop)], [n], [edge])
         assert 0 <= first <= start < stop <= last <= n
-        count = len(window_starts(stop - start, edge, overlap))
-        assert len(window_starts(last - first, edge, overlap)) == count
-        assert last - first == n or len(window_starts(last - first + 1, edge, overlap)) > count
+        assert last - first == (stop - start if stop - start >= edge else min(edge, n))
+        if first > 0 and last < n:  # about its middle
+            assert 0 <= (start - first) - (last - stop) <= 1
 
 
-def test_windows_reach_no_further_than_it_says():
-    """In the middle of a scan. Structures of 48 to 347 voxels, each found with the whole margin."""
-    reach = LOCATOR.reach((48, 20, 7), 0.25)
-    for axis, edge in enumerate((48, 20, 7)):
-        margin = LOCATOR.margin_voxels[axis]
-        boxes = [(1000, 1000 + length) for length in range(48, 348)]
-        predicted = enlarge([(a - margin, b + margin) for a, b in boxes], [2000] * 300, [edge] * 300, 0.25)
-        beyond = [max(a - low, high - b) for (a, b), (low, high) in zip(boxes, predicted, strict=True)]
-        assert reach[axis] - 1 <= max(beyond) <= reach[axis]
+def test_training_patches_come_from_around_what_is_predicted():
+    around = LOCATOR.around((48, 20, 7))
+    assert [voxels - margin for voxels, margin in zip(around, LOCATOR.margin_voxels, strict=True)] == [18, 8, 3]
 
 
 def test_only_the_found_part_is_predicted(tmp_path):
@@ -152,7 +145,7 @@ def test_only_the_found_part_is_predicted(tmp_path):
     asked = predict_volume([located], volume, Settings(torch.float32, whole_scan=True, drop_small=()))
     np.testing.assert_array_equal(asked.label_map, whole.label_map)
     image = preprocess(volume, plan.preprocessing)
-    cut = cut_to_structures(located, image, 0.25)
+    cut = cut_to_structures(located, image)
     assert math.prod(cut.image.shape) < 0.3 * math.prod(image.image.shape)
 
 
@@ -174,7 +167,7 @@ def test_a_structure_that_the_locator_cut_is_predicted_whole(tmp_path, caplog, s
     whole = predict_volume([Model(Threshold(), plan, CPU)], volume, ALL)
     image = preprocess(volume, plan.preprocessing)
     located = Model(Threshold(), plan, CPU, locator=Locator(Strict(), plan_of(labels=COARSE), FACTORS))
-    cut = cut_to_structures(located, image, 0.25)
+    cut = cut_to_structures(located, image)
     assert math.prod(cut.image.shape) < 0.7 * math.prod(image.image.shape)
     with caplog.at_level(logging.INFO):
         found = predict_volume([located], volume, ALL)
