@@ -73,22 +73,28 @@ sys.exit(main())
 """
 
 
+def train_without_end(dataset, folder, program):
+    """Train in two processes by a program. Return the first process when it has begun, and the file of its messages."""
+    (folder / "program.py").write_text(program)
+    given = [option for option in SMALL if "steps" not in option and "validations" not in option]
+    words = [sys.executable, folder / "program.py", "train", f"--data.root={dataset}", *given]
+    words += ["--training.steps=100000", "--training.validations=1", "--training.batch=4", "--training.devices=2"]
+    messages = folder / "messages"
+    with messages.open("w") as file:
+        process = subprocess.Popen([*words, f"--run={folder / 'run'}"], env=ENVIRONMENT, stdout=file, stderr=file)
+    wait_until(lambda: "patches of" in messages.read_text(), process, 240)
+    return process, messages
+
+
 @pytest.mark.long
 def test_no_process_leaves_while_the_first_saves(good_dataset, tmp_path):
     """Fabric looks every five seconds whether a process has left, and then kills the first."""
-    (tmp_path / "slow.py").write_text(SLOW)
-    given = [option for option in SMALL if "steps" not in option and "validations" not in option]
-    words = [sys.executable, tmp_path / "slow.py", "train", f"--data.root={good_dataset}", *given]
-    words += ["--training.steps=100000", "--training.validations=1", "--training.batch=4", "--training.devices=2"]
-    run = tmp_path / "run"
-    with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen([*words, f"--run={run}"], env=ENVIRONMENT, stdout=said, stderr=said)
-        wait_until(lambda: "patches of" in (tmp_path / "said").read_text(), process, 240)
-        time.sleep(3)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143, (tmp_path / "said").read_text()
-    assert (run / "last.pt").exists()
-    assert "stopped and saved" in (tmp_path / "said").read_text()
+    process, messages = train_without_end(good_dataset, tmp_path, SLOW)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143, messages.read_text()
+    assert (tmp_path / "run" / "last.pt").exists()
+    assert "stopped and saved" in messages.read_text()
 
 
 @pytest.mark.long
@@ -132,17 +138,11 @@ sys.exit(code)
 @pytest.mark.long
 def test_a_process_whose_partner_was_killed_ends_by_itself_however_slowly(good_dataset, tmp_path):
     """Fabric looks every five seconds whether a process has ended, and then kills the first."""
-    (tmp_path / "ending.py").write_text(ENDING)
-    given = [option for option in SMALL if "steps" not in option and "validations" not in option]
-    words = [sys.executable, tmp_path / "ending.py", "train", f"--data.root={good_dataset}", *given]
-    words += ["--training.steps=100000", "--training.validations=1", "--training.batch=4", "--training.devices=2"]
-    with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen([*words, f"--run={tmp_path / 'run'}"], env=ENVIRONMENT, stdout=said, stderr=said)
-        wait_until(lambda: "patches of" in (tmp_path / "said").read_text(), process, 240)
-        found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
-        os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
-        assert process.wait(60) == 1, (tmp_path / "said").read_text()
-    assert "another process of this training has ended" in (tmp_path / "said").read_text()
+    process, messages = train_without_end(good_dataset, tmp_path, ENDING)
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+    assert process.wait(60) == 1, messages.read_text()
+    assert "another process of this training has ended" in messages.read_text()
 
 
 def exists(pid):
