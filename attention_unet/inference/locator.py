@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ from attention_unet.scans.geometry import ScanGrid
 if TYPE_CHECKING:
     from attention_unet.inference.model import Model
 
-FOUND = 0.2  # probability from which a coarse voxel may hold a structure
+SURE, FOUND = 0.5, 0.2  # probability of a structure in some coarse voxel of a piece, and in each of them
 ALL_VOXELS = 10**6  # along an axis; more than any scan has
 AROUND = 3 / 8  # of a patch: on each side, most training patches come from so much more than is predicted
 CUT = 0.005  # least share of a structure in the border plane of the part: below it, the structure is not cut
@@ -79,7 +80,8 @@ class Locator:
         coarse = coarsen(image, self.factors).to(device)
         stack_axis = self.plan.preprocessing.stack_axis
         planes = list(slide(coarse, self.plan.patch, predictor, unseen=unseen, overlap=0.25, stack_axis=stack_axis))
-        found = bounding_box((torch.cat(planes, dim=1)[1] > FOUND).cpu().numpy())
+        probability = torch.cat(planes, dim=1)[1].cpu().numpy()
+        found = bounding_box(ndimage.binary_propagation(probability > SURE, mask=probability > FOUND))
         if found[0].start == found[0].stop:
             return None
         box = [

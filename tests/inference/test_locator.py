@@ -85,6 +85,19 @@ def test_the_box_holds_what_was_found_with_a_margin(margin):
     assert LOCATOR.locate(torch.from_numpy(corner[None]).float()) == [(0, 6), (0, 8), (24, 30)]
 
 
+def test_what_is_hardly_a_structure_counts_only_beside_one():
+    faint = 0.46  # a probability of 0.31
+    array = cube()
+    array[20:26, 24:28, 9:15] = faint
+    beside = LOCATOR.locate(torch.from_numpy(array[None]).float())
+    assert beside == [(18, 28), (12, 32), (6, 18)]
+    array[2:6, 4:8, 24:30] = faint
+    assert LOCATOR.locate(torch.from_numpy(array[None]).float()) == beside
+    array[2:4, 4:8, 24:27] = 0.54  # a probability of 0.69
+    assert LOCATOR.locate(torch.from_numpy(array[None]).float()) == [(0, 28), (0, 32), (6, 30)]
+    assert LOCATOR.locate(torch.full((1, 40, 36, 30), faint)) is None
+
+
 def test_no_thick_slice_is_left_out():
     stack = find_stack([np.diag([1.0, 1.0, 3.0, 1.0])])
     plan = dataclasses.replace(plan_of(labels=COARSE), preprocessing=Preprocessing((1.0, 1.0, 3.0), False, stack))

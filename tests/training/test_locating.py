@@ -115,10 +115,10 @@ def test_without_held_out_cases_there_is_no_locator(few_voxels):
 
 
 def test_the_smallest_margin_that_is_safe_is_kept(few_voxels, caplog):
-    """A voxel of a structure lies four coarse voxels beside what can be seen."""
+    """A voxel of a structure lies two coarse voxels beside what can be seen."""
     held_out = [case(20), case(22)]
     i, j, k = np.argwhere(held_out[0].target[0])[0]
-    held_out[0].target[0, i - 16, j, k] = 1
+    held_out[0].target[0, i - 10, j, k] = 1
     with caplog.at_level("INFO"):
         locator = trained(held_out)
     assert locator.margin > 1
