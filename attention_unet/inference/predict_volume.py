@@ -139,6 +139,9 @@ def _predict_volume(
         results.clear()
         predicted, parts = wholes, _preprocess_for_each(models, volume)
         results, sums = _predict_parts(models, volume.path, parts, settings, places_by_model, chunks, done)
+    if cleaned := cleaned_classes(models, settings):
+        integers = dict(zip(plan.labels.names, plan.labels.painted, strict=True))
+        results["label map"] = drop_small(results["label map"], [integers[name] for name in cleaned])
     for model, part, whole in zip(models, predicted, wholes, strict=True):
         warn_if_little_is_predicted(volume, part, whole, model.plan)
     stored = {name: wholes[0].as_stored(values) for name, values in results.items()}
@@ -199,9 +202,6 @@ def _predict_parts(
             done((number + stop / scan[0]) / len(chunks))
             first = stop
     parts.clear()
-    if cleaned := cleaned_classes(models, settings):
-        integers = dict(zip(labels.names, labels.painted, strict=True))
-        results["label map"] = drop_small(results["label map"], [integers[name] for name in cleaned])
     return results, sums
 
 

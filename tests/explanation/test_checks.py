@@ -202,6 +202,12 @@ def test_of_a_located_model_only_the_located_part_counts(run, tmp_path):
     expected = predicted(located, delete_voxels(volume, chance, SHARES[-1])).label_map
     reference = np.asarray(nib.load(cases[0].label).dataobj)
     assert found.deletion.by_chance[-1] == pytest.approx(mean_dice(located, expected, reference), abs=1e-3)
+    assert all(np.array_equal(np.isfinite(cam), inside) for cam in grad_cams(located, volume))
+    ones = {place: np.ones(volume.grid, np.float32) for place in predict_maps(located, volume)}
+    assert predict_with_maps(replace(located, locator=None), volume, ones, OVERLAP)[~inside].any()
+    with_ones = predict_with_maps(located, volume, ones, OVERLAP)
+    assert with_ones[inside].any()
+    assert not with_ones[~inside].any()
     unknown = {
         level: torch.where(torch.rand(weights.shape) > 0.5, weights, torch.nan)
         for level, weights in controls.maps["0"].items()

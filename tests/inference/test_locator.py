@@ -39,7 +39,15 @@ class Bright(nn.Module):
         return output(full_output, torch.cat([torch.zeros_like(x), 20 * (x - 0.5)], dim=1))
 
 
+class Strict(Bright):
+    """Network that finds structures where a coarse voxel is above 2.5."""
+
+    def forward(self, x, full_output=False):
+        return super().forward(x - 2, full_output)
+
+
 LOCATOR = Locator(Bright(), plan_of(labels=COARSE), FACTORS)
+STRICT = Locator(Strict(), plan_of(labels=COARSE), FACTORS)
 
 
 def scan_of(folder, array):
@@ -137,6 +145,13 @@ def test_a_box_is_enlarged_to_a_window_at_least():
             assert 0 <= (start - first) - (last - stop) <= 1
 
 
+def test_the_part_is_a_window_at_least():
+    image = preprocess(volume_of_array(cube(), np.eye(4)), plan_of().preprocessing)
+    cut = cut_to_structures(Model(Threshold(), plan_of(patch=(24, 8, 8)), CPU, locator=LOCATOR), image)
+    np.testing.assert_array_equal(cut.image, image.image[:, 11:35, 12:28, 6:18])
+    assert cut.scan_grid == image.scan_grid.cut([(11, 35), (12, 28), (6, 18)])
+
+
 def test_training_patches_come_from_around_what_is_predicted():
     around = LOCATOR.around((48, 20, 7))
     assert [voxels - margin for voxels, margin in zip(around, LOCATOR.margin_voxels, strict=True)] == [18, 8, 3]
@@ -171,15 +186,10 @@ def test_a_structure_that_the_locator_cut_is_predicted_whole(tmp_path, caplog, s
     if side != "none":
         faint = (slice(3, 14), slice(12, 24)) if side == "low" else (slice(26, 38), slice(12, 24))
         outside[(*faint, slice(9, 15))] += 1.6  # for the network as bright as the rest, for the locator not
-
-    class Strict(Bright):
-        def forward(self, x, full_output=False):
-            return super().forward(x - 2, full_output)
-
     volume, plan = scan_of(tmp_path, outside), plan_of()
     whole = predict_volume([Model(Threshold(), plan, CPU)], volume, ALL)
     image = preprocess(volume, plan.preprocessing)
-    located = Model(Threshold(), plan, CPU, locator=Locator(Strict(), plan_of(labels=COARSE), FACTORS))
+    located = Model(Threshold(), plan, CPU, locator=STRICT)
     cut = cut_to_structures(located, image)
     assert math.prod(cut.image.shape) < 0.7 * math.prod(image.image.shape)
     with caplog.at_level(logging.INFO):
@@ -204,6 +214,52 @@ def test_a_speck_at_the_border_of_the_part_is_no_cut():
     assert not is_cut(label_map, part, whole)
     label_map[10, 20, 5:12] = 3
     assert is_cut(label_map, part, whole)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_cut_is_seen_at_each_end_of_the_part_but_not_where_the_scan_ends(axis):
+    """The scan has an empty margin of four voxels and half the voxel size of the network."""
+    volume = volume_of_array(np.pad(cube(), 4), np.eye(4))
+    whole = preprocess(volume, Preprocessing((2.0, 2.0, 2.0), nonzero=False)).scan_grid
+    assert whole.start == (2, 2, 2)
+    last = whole.grid[axis]
+    for low, high in ((5, 10), (0, 10), (5, last - 1), (5, last)):
+        part = whole.cut([(low, high) if each == axis else (0, n) for each, n in enumerate(whole.grid)])
+        inside = part.covered(axis)
+        for edge, ends in ((inside.start, low == 0), (inside.stop - 1, high == last)):
+            label_map = np.zeros(volume.grid, dtype=np.uint8)
+            body = label_map.swapaxes(0, axis)
+            body[inside.start + 2 : inside.stop - 2] = 3
+            assert not is_cut(label_map, part, whole)
+            body[edge] = 3
+            assert is_cut(label_map, part, whole) != ends
+
+
+def test_a_cut_is_seen_before_small_components_are_dropped(tmp_path):
+    """The locator finds one of two equal structures, and the part holds an edge of the other."""
+    array = cube(grid=(60, 36, 30), low=(10, 10, 9), high=(22, 22, 21))
+    array[23:35, 10:22, 9:21] += 1.6
+    volume, located = scan_of(tmp_path, array), Model(Threshold(), plan_of(), CPU, locator=STRICT)
+    found = predict_volume([located], volume, Settings(torch.float32, drop_small=("bright",)))
+    assert (found.label_map == 3).sum() == 2 * 12**3
+
+
+def test_each_model_predicts_the_part_that_its_own_locator_finds(tmp_path, caplog):
+    array = cube(low=(14, 12, 9), high=(26, 24, 15))
+    array[3:14, 12:24, 9:15] += 1.6
+    volume, plan = scan_of(tmp_path, array), plan_of()
+    strict, other, whole = (Model(Threshold(), plan, CPU, locator=each) for each in (STRICT, LOCATOR, None))
+    as_located = dataclasses.replace(ALL, whole_scan=False)
+    alone = [predict_volume([model], volume, as_located).probabilities for model in (strict, other)]
+    assert (alone[0] != alone[1]).any()
+    together = predict_volume([strict, other], volume, as_located)
+    np.testing.assert_allclose(together.probabilities, np.mean(alone, axis=0), atol=1e-6)
+    for models in ([whole, strict], [strict, whole]):
+        with caplog.at_level(logging.INFO):
+            found = predict_volume(models, volume, ALL)
+        assert "cuts a structure" in caplog.text
+        caplog.clear()
+        np.testing.assert_array_equal(found.probabilities, predict_volume([whole], volume, ALL).probabilities)
 
 
 def test_much_less_than_usual_is_found(tmp_path):
