@@ -1,6 +1,5 @@
 """Locate the structures in a coarse view of a scan, so that windows visit only the part that holds them."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 SURE, FOUND = 0.5, 0.2  # probability of a structure in some coarse voxel of a piece, and in each of them
 ALL_VOXELS = 10**6  # along an axis; more than any scan has
-AROUND = 3 / 8  # of a patch: on each side, most training patches come from so much more than is predicted
 CUT = 0.005  # least share of a structure in the border plane of the part: below it, the structure is not cut
 Box = list[tuple[int, int]]  # (start, stop) along each axis
 
@@ -48,11 +46,6 @@ class Locator:
         if stack := self.plan.preprocessing.stack:
             margin[stack.axis] = ALL_VOXELS
         i, j, k = margin
-        return i, j, k
-
-    def around(self, patch: Sequence[int]) -> tuple[int, int, int]:
-        """Return how many voxels around structures most training patches come from."""
-        i, j, k = (margin + math.ceil(AROUND * edge) for margin, edge in zip(self.margin_voxels, patch, strict=True))
         return i, j, k
 
     def to_json(self) -> dict[str, Any]:

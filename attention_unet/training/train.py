@@ -175,12 +175,11 @@ def _train(
             if fabric.is_global_zero:
                 log_start(settings, learner)
                 monitor = Monitor(run, settings.plan.labels.names, state.history if state else [], learner.step)
-            around = locator.around(settings.plan.patch) if locator else None
             training = Training(
                 run,
                 settings,
                 learner,
-                Batches(prepared, settings, around, fabric),
+                Batches(prepared, settings, locator.margin_voxels if locator else None, fabric),
                 prepared,
                 locator,
                 budget,

@@ -152,11 +152,6 @@ def test_the_part_is_a_window_at_least():
     assert cut.scan_grid == image.scan_grid.cut([(11, 35), (12, 28), (6, 18)])
 
 
-def test_training_patches_come_from_around_what_is_predicted():
-    around = LOCATOR.around((48, 20, 7))
-    assert [voxels - margin for voxels, margin in zip(around, LOCATOR.margin_voxels, strict=True)] == [18, 8, 3]
-
-
 def test_only_the_found_part_is_predicted(tmp_path):
     array = cube()
     array[2, 3, 4] = 4  # far away: one voxel of a coarse one is not enough for the locator

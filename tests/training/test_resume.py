@@ -125,6 +125,17 @@ def test_a_locator_is_trained_once(cohort, tmp_path, monkeypatch, locating, reca
     assert (load_model(tmp_path / "run").locator is None) == (recall > 1)
 
 
+@pytest.mark.parametrize("recall", [-1.0, 2.0])
+def test_patches_come_from_the_part_that_is_located(cohort, tmp_path, monkeypatch, locating, recall):
+    monkeypatch.setattr(locating_module, "RECALL", recall)
+    batches = mock.Mock(side_effect=module.Batches)
+    monkeypatch.setattr(module, "Batches", batches)
+    train(config(cohort), tmp_path / "run")
+    locator = load_model(tmp_path / "run").locator
+    assert (locator is None) == (recall > 1)
+    assert batches.call_args.args[2] == (locator and locator.margin_voxels)
+
+
 def test_a_resumed_network_has_the_time_that_its_locator_left(monkeypatch):
     config = Config(training=TrainingConfig(minutes=10))
     state = SimpleNamespace(
