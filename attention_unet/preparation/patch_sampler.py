@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from attention_unet.preparation.cache import CachedCase
 
-ANYWHERE = 0.25  # share of the patches beside foreground_share that come from whole cases despite a locator
+ANYWHERE = 0.6  # share of the patches beside foreground_share that come from whole cases despite a locator
 
 
 class PatchSampler:
@@ -18,7 +18,7 @@ class PatchSampler:
         patch: voxels of a patch.
         foreground_share: share of patches centred on a voxel of a class.
         seed: seed of all random draws.
-        margin: voxels around the structures of a case: most patches are drawn from this part; None: from whole cases.
+        margin: voxels around the structures of a case: many patches are drawn from this part; None: from whole cases.
         cases_of_class: numbers of the cases that have a class, by class, to draw patches on voxels of all classes
             equally often; None: equally often among the classes of each case.
     """

@@ -41,7 +41,7 @@ def test_foreground_share_and_classes_at_equal_odds():
     assert np.mean([bool((anywhere[n].target > 0).any()) for n in range(60)]) < 0.7
 
 
-def test_most_patches_are_near_the_structures_if_a_margin_says_so():
+def test_many_patches_are_near_the_structures_if_a_margin_says_so():
     grid = (60, 50, 40)
     target = np.zeros((1, *grid), dtype=np.uint8)
     target[0, 30:36, 2:5, 20:30] = 1
@@ -51,14 +51,14 @@ def test_most_patches_are_near_the_structures_if_a_margin_says_so():
     starts = np.array([patches[n].image[:, 0, 0, 0].numpy() for n in range(400)])
     stops = starts + 8
     inside = ((starts >= (26, 0, 18)) & (stops <= (40, 11, 32))).all(axis=1)
-    assert 0.7 < inside.mean() < 0.85
+    assert 0.35 < inside.mean() < 0.5  # some of those from anywhere are there, too
     assert (starts[inside].min(axis=0) == (26, 0, 18)).all()
     assert (stops[inside].max(axis=0) == (40, 11, 32)).all()
     assert (starts[~inside].max(axis=0) > 30).all()
     large = patch_dataset([case], (16, 20, 8), share=0.0, augmentation=NONE, margin=(4, 6, 2))
     starts = np.array([large[n].image[:, 0, 0, 0].numpy() for n in range(40)])
     holding = starts[(starts[:, 0] >= 24) & (starts[:, 0] <= 26) & (starts[:, 1] == 0)]
-    assert len(holding) > 24
+    assert len(holding) > 10
     assert set(holding[:, 0]) == {24, 25, 26}  # all of the part, anywhere in the patch
 
 
