@@ -172,6 +172,7 @@ def test_only_the_found_part_is_predicted(tmp_path):
     assert math.prod(cut.image.shape) < 0.3 * math.prod(image.image.shape)
 
 
+@pytest.mark.filterwarnings("ignore:.*were located in only")
 @pytest.mark.parametrize("side", ["low", "high", "none"])
 def test_a_structure_that_the_locator_cut_is_predicted_whole(tmp_path, caplog, side):
     """The box ends within the structure: the mask shows it. At the border of the scan there is nothing more to see."""
@@ -181,18 +182,22 @@ def test_a_structure_that_the_locator_cut_is_predicted_whole(tmp_path, caplog, s
     if side != "none":
         faint = (slice(3, 14), slice(12, 24)) if side == "low" else (slice(26, 38), slice(12, 24))
         outside[(*faint, slice(9, 15))] += 1.6  # for the network as bright as the rest, for the locator not
-    volume, plan = scan_of(tmp_path, outside), plan_of()
+    volume = scan_of(tmp_path, outside)
+    plan = dataclasses.replace(plan_of(), region_mm=(40.0, 20.0, 15.0))
     whole = predict_volume([Model(Threshold(), plan, CPU)], volume, ALL)
     image = preprocess(volume, plan.preprocessing)
     located = Model(Threshold(), plan, CPU, locator=STRICT)
     cut = cut_to_structures(located, image)
     assert math.prod(cut.image.shape) < 0.7 * math.prod(image.image.shape)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         found = predict_volume([located], volume, ALL)
     assert ("cuts a structure" in caplog.text) == (side != "none")
+    assert any("were located in only" in str(one.message) for one in caught) == (side == "none")
     np.testing.assert_array_equal(found.label_map, whole.label_map)
     if side != "none":
         np.testing.assert_array_equal(found.probabilities, whole.probabilities)
+        np.testing.assert_array_equal(found.expected_dice, whole.expected_dice)
     asked = predict_volume([located], volume, dataclasses.replace(ALL, whole_scan=False))
     assert np.array_equal(asked.label_map, whole.label_map) == (side == "none")
 
