@@ -1,6 +1,7 @@
 """Training of the locator: it finds what can be seen, and is left out where it loses something or saves nothing."""
 
 import dataclasses
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ import torch
 
 from attention_unet.config import TrainingConfig
 from attention_unet.inference import locator as locator_module
+from attention_unet.inference.model_file import load_model
 from attention_unet.machine.devices import make_fabric
 from attention_unet.preparation import region
 from attention_unet.preparation.cache import CachedCase, class_locations
 from attention_unet.training import locating as module
+from attention_unet.training import train as train_module
 from attention_unet.training.locating import judge, train_locator
+from attention_unet.training.train import train
 from tests.inference.build import plan_of
 from tests.training.build import config
 
@@ -136,3 +140,30 @@ def test_a_locator_without_time_for_enough_steps_is_not_trained(few_voxels, monk
     assert found is None
     assert len(learnt) == module.TRIED_STEPS
     assert "no locator: a tenth of the budget is not enough for 100 steps" in caplog.text
+
+
+def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_path, monkeypatch, locating, caplog):
+    monkeypatch.setattr(module, "RECALL", 2.0)
+    with caplog.at_level("INFO"):
+        train(config(cohort), tmp_path / "run")
+    assert "planning anew, for whole scans" in caplog.text
+    model = load_model(tmp_path / "run")
+    assert (model.locator, model.plan.region_mm) == (None, None)
+
+
+def test_without_a_case_to_judge_it_no_locator_is_planned(cohort, tmp_path, locating, caplog):
+    with caplog.at_level("INFO"):
+        train(config(cohort, data={"fold": -1}), tmp_path / "run")
+    assert "planning anew" not in caplog.text
+    assert load_model(tmp_path / "run").plan.region_mm is None
+
+
+@pytest.mark.parametrize("recall", [-1.0, 2.0])
+def test_patches_come_from_the_part_that_is_located(cohort, tmp_path, monkeypatch, locating, recall):
+    monkeypatch.setattr(module, "RECALL", recall)
+    batches = mock.Mock(side_effect=train_module.Batches)
+    monkeypatch.setattr(train_module, "Batches", batches)
+    train(config(cohort), tmp_path / "run")
+    locator = load_model(tmp_path / "run").locator
+    assert (locator is None) == (recall > 1)
+    assert batches.call_args.args[2] == (locator and locator.margin_voxels)

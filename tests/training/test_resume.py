@@ -16,7 +16,6 @@ from attention_unet.config import Config, TrainingConfig
 from attention_unet.dataset import splits as splits_module
 from attention_unet.errors import ConfigError, DataError
 from attention_unet.inference.model_file import load_model
-from attention_unet.preparation import region
 from attention_unet.training import fit, validation_round
 from attention_unet.training import locating as locating_module
 from attention_unet.training import train as module
@@ -65,15 +64,6 @@ def test_a_resumed_run_ends_in_the_very_numbers_of_an_unbroken_one(
     assert history[:2] == history[2:]
     one, other = ((run / "validations.csv").read_text() for run in (tmp_path / "run", unbroken))
     assert one == other
-
-
-@pytest.fixture
-def locating(monkeypatch):
-    """Every training has a locator, which learns for three steps and is kept."""
-    for name, value in {"SMALL": 2.0, "FEWEST_STEPS": 1, "SHARE": 0.5, "COARSE_VOXELS": 500}.items():
-        monkeypatch.setattr(region, name, value)
-    for name, value in {"SHARE": 0.5, "RECALL": -1, "LOWEST_RECALL": -1, "MOST_VOLUME": 1}.items():
-        monkeypatch.setattr(locating_module, name, value)
 
 
 def test_a_resumed_run_keeps_its_locator(cohort, tmp_path, monkeypatch, locating):
@@ -125,17 +115,6 @@ def test_a_locator_is_trained_once(cohort, tmp_path, monkeypatch, locating, reca
     assert (load_model(tmp_path / "run").locator is None) == (recall > 1)
 
 
-@pytest.mark.parametrize("recall", [-1.0, 2.0])
-def test_patches_come_from_the_part_that_is_located(cohort, tmp_path, monkeypatch, locating, recall):
-    monkeypatch.setattr(locating_module, "RECALL", recall)
-    batches = mock.Mock(side_effect=module.Batches)
-    monkeypatch.setattr(module, "Batches", batches)
-    train(config(cohort), tmp_path / "run")
-    locator = load_model(tmp_path / "run").locator
-    assert (locator is None) == (recall > 1)
-    assert batches.call_args.args[2] == (locator and locator.margin_voxels)
-
-
 def test_a_resumed_network_has_the_time_that_its_locator_left(monkeypatch):
     config = Config(training=TrainingConfig(minutes=10))
     state = SimpleNamespace(
@@ -151,15 +130,6 @@ def test_a_resumed_network_has_the_time_that_its_locator_left(monkeypatch):
     monkeypatch.setattr(module, "Learner", lambda *_: SimpleNamespace(restore=lambda _: None, step=5))
     _, budget, _ = module._begin_or_continue(None, settings, None, state, 0.0)
     assert budget.progress(5) == pytest.approx(0.5, abs=0.01)
-
-
-def test_a_locator_that_is_not_safe_leaves_a_plan_for_whole_scans(cohort, tmp_path, monkeypatch, locating, caplog):
-    monkeypatch.setattr(locating_module, "RECALL", 2.0)
-    with caplog.at_level("INFO"):
-        train(config(cohort), tmp_path / "run")
-    assert "planning anew, for whole scans" in caplog.text
-    model = load_model(tmp_path / "run")
-    assert (model.locator, model.plan.region_mm) == (None, None)
 
 
 @pytest.mark.parametrize("recall", [-1.0, 2.0])
@@ -199,13 +169,6 @@ def test_a_signal_ends_the_preparation_of_a_second_plan_at_once(cohort, tmp_path
     finally:
         signal.signal(signal.SIGINT, before)
     assert calls == [0, 1]
-
-
-def test_without_a_case_to_judge_it_no_locator_is_planned(cohort, tmp_path, locating, caplog):
-    with caplog.at_level("INFO"):
-        train(config(cohort, data={"fold": -1}), tmp_path / "run")
-    assert "planning anew" not in caplog.text
-    assert load_model(tmp_path / "run").plan.region_mm is None
 
 
 def test_a_fold_without_its_locator_is_planned_from_what_was_configured(cohort, tmp_path, monkeypatch, locating):
