@@ -29,9 +29,10 @@ class DataConfig:
             the subjects.
         bids_labels: pattern of the paths of label maps in a BIDS dataset; * stands for any text, also with /.
         folds: number of cross-validation folds, drawn from the sorted subjects.
-        fold: fold to hold out for validation, from 0. -1 trains on all cases and validates on none. A tenth of the
-            subjects then joins the training after 80 % of the budget. Until then they are held out, to choose the
-            classes whose small components are dropped.
+        fold: fold to hold out for validation, from 0. -1 trains on all cases and validates on none. With ten or more
+            subjects, a tenth of the cases, at most 20, then joins the training after 80 % of the budget. Until then
+            they are held out, to judge the locator and to choose the overlap of windows and the classes whose small
+            components are dropped.
         split_seed: seed of the folds; 12345 with 5 folds gives the folds of nnU-Net if each case is a subject.
         splits: file of splits, used instead of computed folds: splits_final.json of nnU-Net, or splits.json of a run.
             In a configuration file, a path relative to that file.
@@ -41,16 +42,17 @@ class DataConfig:
         subject_pattern: regular expression on case ids whose first group is the subject, such as "(sub-[^_]+)_".
         spacing_mm: voxel size along left-right, back-front, down-up (RAS+ axes); default: planned.
         patch: size of a training patch and of a prediction window in voxels along left-right, back-front, down-up;
-            1, or 3 and more; default: planned.
+            each is 1, or at least 3; default: planned.
         patch_voxels: number of voxels of a planned patch; default: from machine and budget.
         foreground_share: share of patches whose centre is a foreground voxel; all classes of the case are equally
             likely.
         balance_classes: centre these patches on all classes of the dataset equally often, for classes that few cases
             have; otherwise each case is used equally often.
-        locate: train a locator first, and then on the part of the scans that it finds, if the box of all structures is
-            at most 40 % of a typical scan of more than 131,072 voxels, all cases are annotated completely, the budget
-            is at least 5 minutes or 1,000 steps, and a patch sees less than half of a scan in the scans' voxels, or
-            patch and spacing_mm are given.
+        locate: train a locator first. `predict` then visits only the part of a scan that it finds, and about 60 % of
+            the training patches come from this part. It is tried if there are held-out cases, the box of all structures
+            is at most 40 % of a typical scan of more than 131,072 voxels, all cases are annotated completely, the
+            budget is at least 5 minutes or 1,000 steps, and a patch sees less than half of a scan in the scans' voxels,
+            or patch and spacing_mm are given.
         workers: processes that read patches; 0 reads them in the training process. Default: 4 per GPU, 0 on a CPU.
         cache: folder for preprocessed cases; default "cache" beside the run folder.
     """
@@ -200,16 +202,16 @@ class TrainingConfig:
             at the bottleneck.
         average: decay per step of the exponential moving average of the weights; early steps use a smaller decay; 0
             turns it off.
-        validations: number of validations on whole volumes, with windows that overlap by 0.25 and all components kept.
-            The last one follows the last step and takes all held-out cases. In a budget in minutes, all before the last
-            take a twenty-fifth of the time at most, with as many cases as that allows; the last one stops after 5 % of
-            it. If a single case is expected to take longer than a twenty-fifth of the time, there is only the last.
-            Time is kept for it: first as expected from the time of a step, then as measured.
+        validations: number of validations on held-out cases, each whole or as far as a locator finds it, with windows
+            that overlap by 0.25 and all components kept. The last one follows the last step and takes all held-out
+            cases. In a budget in minutes, all before the last take a twenty-fifth of the time at most, with as many
+            cases as that allows; the last one stops after 5 % of it. If a single case is expected to take longer than a
+            twenty-fifth of the time, there is only the last.
         checkpoint_minutes: longest time between two saved states.
         precision: "auto" is bfloat16 where the hardware computes faster in it, otherwise float32.
         accelerator: "auto" (an NVIDIA GPU if there is one that works, otherwise the CPU), "cpu", "cuda" or "mps".
-        devices: number of devices on this machine, one process per device; under torchrun, its number of processes.
-        nodes: number of machines; under torchrun, its number.
+        devices: number of devices on this machine, one process per device; torchrun overrides it.
+        nodes: number of machines; torchrun overrides it.
         seed: seed of weights, order, patches and augmentation.
         start_from: model to start from instead of new weights: a run folder, a model file, or the name of a model of
             this package. Network, attention and, by default, voxel size are those of the model. In a configuration

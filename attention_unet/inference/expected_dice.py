@@ -3,8 +3,8 @@
 If a voxel belongs to a class with its probability p, a mask M is expected to share sum of p over M voxels with the true
 structure, which is expected to have sum of p over all voxels. Their Dice is about 2 sum(p in M) / (|M| + sum(p)).
 Probabilities below 0.1 count as 0: after a short training, all of a large background has a few percent. The number is
-not exact, as networks are too sure of themselves. How well it orders cases depends on the data: ``evaluate`` measures
-that.
+not exact: networks may be too sure of themselves, or not sure enough. How well it orders cases depends on the data:
+``evaluate`` measures that.
 """
 
 import numpy as np
