@@ -16,9 +16,9 @@ from jsonargparse import ArgumentParser, Namespace, set_loader
 
 from attention_unet import __version__
 from attention_unet.cli import options
-from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.errors import ConfigError
 from attention_unet.files.run_folder import CONFIG, read_paths
+from attention_unet.files.strict_yaml import load_strictly
 
 STRICT_YAML = "strict yaml"
 BUDGETS = ("minutes", "steps")

@@ -17,7 +17,7 @@ from attention_unet.machine.progress import SCREEN
 
 log = logging.getLogger("attention_unet")
 
-ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 BROKEN_PIPE = 141  # exit code in a shell of a program whose reader has ended
 HOW_TO_RESUME = {  # after a command was stopped
     "predict": ": the same command with --resume predicts the rest",

@@ -9,8 +9,8 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from attention_unet.cli.screen import table_console
-from attention_unet.cli.strict_yaml import load_strictly
 from attention_unet.errors import ConfigError
+from attention_unet.files.strict_yaml import load_strictly
 from attention_unet.machine.progress import progress_bar
 
 if TYPE_CHECKING:

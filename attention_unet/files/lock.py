@@ -1,6 +1,7 @@
 """Lock a folder so that only one process writes into it."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -23,6 +24,7 @@ LOCK, RECORD_LOCK = ".attention_unet.lock", ".attention_unet-notes.lock"
 PART_LOCK = ".attention_unet-part-{}-of-{}.lock"
 RECORD_PATIENCE = 600.0  # seconds; a record of 100,000 cases takes seconds, and many processes may wait for it
 PATIENCE = 10.0  # seconds; workers of a killed training can hold the lock for some seconds
+LONG_PATIENCE = 3600.0  # seconds; another process may plan, or score predictions
 
 
 @contextmanager
@@ -68,6 +70,18 @@ def _warn_once(text: str) -> None:
     log.warning("%s", text)
 
 
+def _acquire(lock: FileLock, seconds: float) -> None:
+    """Acquire a lock. If the process that held it removed the folder, which stayed empty, begin again."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            lock.acquire(timeout=max(end - time.monotonic(), 0))
+            return
+        except FileNotFoundError:
+            if time.monotonic() > end:
+                raise
+
+
 @contextmanager
 def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
     patience = PATIENCE if patience is None else patience
@@ -75,12 +89,12 @@ def _locked(file: Path, patience: float | None = None) -> Iterator[None]:
     lock = FileLock(file, mode=0o666, fallback_to_soft=False)
     try:
         try:
-            lock.acquire(timeout=min(patience, 1))
+            _acquire(lock, min(patience, 1))
         except Timeout:
             if patience <= 1:
                 raise
             log.info("%s: another process is writing here: waiting", file.parent)
-            lock.acquire(timeout=patience)
+            _acquire(lock, patience)
     except Timeout as error:
         raise Busy(
             f"{file.parent}: another process is writing here: wait until it has ended, or name another folder"

@@ -13,7 +13,7 @@ from attention_unet.files.atomic import STALE_SECONDS, remove_partials
 from attention_unet.files.digest import sha256_of
 from attention_unet.files.lock import record_lock
 from attention_unet.files.part import WHOLE, Part
-from attention_unet.files.prediction_folder import PARTS, possible_paths
+from attention_unet.files.prediction_folder import GRAD_CAM, PARTS, possible_paths
 from attention_unet.files.prediction_record import RECORD, read_record, recorded_files, was_changed
 from attention_unet.inference.record import begin_part, changing_record, hash_images, image_names, image_state, is_same
 from attention_unet.inference.structures import VOLUMES
@@ -54,8 +54,7 @@ def claim_output(
     for image in (image for case in cases for image in case.images):
         if (image.parent.resolve() / image.name).is_relative_to(resolved):
             raise ConfigError(f"{output}: holds the images, such as {image}: name another folder with -o")
-    for name in PARTS:
-        remove_partials(output / name, None if part.count == 1 else STALE_SECONDS)
+    remove_partials(output / GRAD_CAM, STALE_SECONDS)  # explain may be writing there
     with record_lock(output):  # what other parts remove meanwhile is recorded until it is gone
         files, record = list_volumes(output), read_record(output)
     names = {stem(file) for file in files}

@@ -185,9 +185,10 @@ def move_into_place(stage: Path, files: Iterable[Path], output: Path, case: str)
 
 def add_files(output: Path, case: str, files: Iterable[Path]) -> None:
     """Record further files of a predicted case, so that they are removed when it is predicted again."""
-    facts = read_record(output).get("cases", {}).get(case, {})
-    known = {**facts.get("files", {}), **hash_files(output, files)}
-    update_record(output, {"cases": {case: {**facts, "files": known}}})
+    hashes = hash_files(output, files)
+    with changing_record(output) as record:
+        facts = record.setdefault("cases", {}).setdefault(case, {})
+        facts["files"] = {**facts.get("files", {}), **hashes}
 
 
 def hash_files(folder: Path, files: Iterable[Path]) -> dict[str, str]:

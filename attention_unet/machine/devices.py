@@ -2,7 +2,6 @@
 
 import logging
 import os
-import platform
 import time
 import warnings
 from collections.abc import Iterator
@@ -134,7 +133,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def made_by_amd() -> bool:
     """Return whether the processor is one of AMD."""
     cpuinfo = Path("/proc/cpuinfo")
-    return "AuthenticAMD" in (cpuinfo.read_text(errors="replace") if cpuinfo.exists() else platform.processor())
+    return cpuinfo.exists() and "AuthenticAMD" in cpuinfo.read_text(errors="replace")
 
 
 def devices_and_nodes(config: TrainingConfig) -> tuple[int, int]:

@@ -4,7 +4,6 @@ import ctypes
 import functools
 import itertools
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of malloc.h
-DEFAULT_MEMORY = 8 * 2**30  # bytes, if the system does not report its memory
 WITHOUT_MEMORY = (  # texts of a plain RuntimeError, which the CPU and libraries of GPUs raise
     "out of memory",
     "can't allocate memory",
@@ -32,7 +30,7 @@ def reuse_freed_memory(of_any_size: bool = False) -> None:
     ``of_any_size`` also keeps blocks above 32 MiB, as tensors of training steps; not for predictions, whose scans
     should leave their memory to the next scan.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(*((M_MMAP_MAX, 0) if of_any_size else (M_MMAP_THRESHOLD, LARGEST_KEPT)))
         mallopt(M_TRIM_THRESHOLD, -1 if of_any_size else 2**31 - 1)  # -1: never
@@ -41,7 +39,7 @@ def reuse_freed_memory(of_any_size: bool = False) -> None:
 @functools.cache
 def machine_memory() -> int:
     """Return the main memory that this process may use, in bytes: of the machine, or of its container or job."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else DEFAULT_MEMORY
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([whole, *(limit for limit, _ in _limits())])
 
 

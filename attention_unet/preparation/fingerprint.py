@@ -100,13 +100,15 @@ def take_shapes(
             grid = fit_grid(label.affine, label.grid, (1.0, 1.0, 1.0), stack)
             array = grid.orient(label.array)[0]
             everything = tuple(i for group in labels.integers.values() for i in group)
-            found: list[Shape] = []
+            found: list[Shape] = []  # of everything, then of each class
             for name, group in [("", everything), *labels.integers.items()]:
                 mask = mask_of(array, group)
                 if mask.any():
                     found.append(Shape(name, np.ascontiguousarray(mask[bounding_box(mask, MARGIN)]), grid.scan_mm))
-            extents += [shape.extent_mm for shape in found[:1]]  # of all classes together
-            shapes += found[1:]
+            if found:
+                whole, *own = found
+                extents.append(whole.extent_mm)
+                shapes += own
     return shapes, extents
 
 

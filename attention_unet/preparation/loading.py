@@ -107,7 +107,5 @@ def _leave_signals_to_training(worker: int) -> None:
 
     A worker that they end would end the training before it has saved its state.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows, where processes have no sessions
-    if hasattr(os, "setsid"):
-        os.setsid()
+    os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -13,7 +13,7 @@ from attention_unet.dataset.splits import check_held_out_once, choose_split, sma
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
-from attention_unet.files.lock import folder_lock
+from attention_unet.files.lock import LONG_PATIENCE, folder_lock
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.planning import fill_from_plan, make_plan
@@ -36,7 +36,6 @@ from attention_unet.training.trial import measure_machine
 
 log = logging.getLogger(__name__)
 
-WAITING = 3600.0  # seconds that another process may take to plan
 # Starts of changes that need other trainings.
 NEEDS_TRAINING = ("arms.", "folds", "persons", "splits", "subjects", "models")
 
@@ -53,7 +52,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             and no reason is given; if finished trainings are of another configuration; or if an arm cannot be trained.
         DataError: if the record is damaged.
     """
-    with folder_lock(folder, WAITING), ExitStack() as locks:
+    with folder_lock(folder, LONG_PATIENCE), ExitStack() as locks:
         file = folder / RECORD
         known, finished = file.exists(), find_finished(folder)
         if not known and not finished:

@@ -9,7 +9,7 @@ from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
 from attention_unet.files.atomic import write_text
 from attention_unet.files.json_file import read_object
-from attention_unet.files.lock import folder_lock
+from attention_unet.files.lock import LONG_PATIENCE, folder_lock
 from attention_unet.files.run_folder import PLAN
 from attention_unet.machine.devices import choose_device
 from attention_unet.preparation.fingerprint import take_fingerprint
@@ -23,7 +23,6 @@ from attention_unet.training.trial import measure_machine
 
 log = logging.getLogger(__name__)
 
-PLANNING = 3600.0  # seconds to wait while another process plans
 WITHOUT_PLAN = {"data.fold", "training.seed", *MAY_CHANGE} - {"training.accelerator"}  # a plan does not depend on them
 
 
@@ -34,7 +33,7 @@ def read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
     or the dataset has other classes.
     """
     file, given = folder / PLAN, _planned_from(config)
-    with folder_lock(folder, PLANNING):
+    with folder_lock(folder, LONG_PATIENCE):
         if file.exists():
             plan = read_plan(file)
             runs = [folder / f"fold{fold}" for fold in range(config.data.folds)]

@@ -17,7 +17,7 @@ from attention_unet.evaluation.evaluated_files import check_results
 from attention_unet.evaluation.rows import Row, read_metrics
 from attention_unet.evaluation.summary import Summary
 from attention_unet.files.atomic import check_replaceable
-from attention_unet.files.lock import folder_lock
+from attention_unet.files.lock import LONG_PATIENCE, folder_lock
 from attention_unet.files.prediction_record import read_record
 from attention_unet.files.run_folder import CURVES, HISTORY, PREDICTIONS, SPLIT
 from attention_unet.inference.components import cleaned_classes
@@ -38,8 +38,6 @@ from attention_unet.training.resolved_settings import changed_fields, configure_
 from attention_unet.training.train import train
 
 log = logging.getLogger(__name__)
-
-EVALUATION = 3600.0  # seconds to wait while another process evaluates
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def cross_validate(
     _check_earlier_splits(folder, splits)
     _train_folds(config, folder, folds, read_or_make_plan(config, folder, dataset))
     failed = _predict_folds(config, folder, folds, splits, dataset, tta, keep_all_components)
-    with folder_lock(folder, EVALUATION):  # of all folds that are predicted by now, perhaps by other processes
+    with folder_lock(folder, LONG_PATIENCE):  # of all folds that are predicted by now, perhaps by other processes
         finished = _find_predicted_folds(folder, splits, tta)
         held_out = {fold: splits[fold].validation for fold in finished}
         fold_of = {case: fold for fold, cases in held_out.items() for case in cases}

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 REPEATED = 0.5  # seconds in which the first signal may arrive twice, as `timeout` and then torchrun send it
 KILLING = (signal.SIGINT, signal.SIGTERM)  # at the second signal; a closing terminal repeats SIGHUP by itself
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(UserError):

@@ -66,16 +66,13 @@ def log_end(training: Training, monitor: Monitor) -> None:
 
 
 @contextmanager
-def log_to_file(path: Path, wanted: bool) -> Iterator[None]:
-    """Write log messages to a file too, if wanted and possible."""
+def log_to_file(path: Path) -> Iterator[None]:
+    """Write log messages to a file too, if possible."""
+    handler: logging.Handler = logging.NullHandler()
     try:
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace") if wanted else None
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         log.warning("%s: cannot be written (%s): training continues without it", path, error.strerror)
-        handler = None
-    if handler is None:
-        yield
-        return
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a training continues on a full disk
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("attention_unet")

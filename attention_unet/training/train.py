@@ -18,6 +18,7 @@ from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.errors import ConfigError
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import CONFIG
+from attention_unet.files.strict_yaml import load_strictly
 from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
 from attention_unet.machine.devices import (
@@ -148,7 +149,7 @@ def _train(
         settings = fabric.broadcast(resolve_settings(config, dataset, start=start) if fabric.is_global_zero else None)
     network, prepared = _set_up(config, dataset, run, fabric, settings)
     exact = repeatable(fabric.device, settings.config.training.steps is not None)
-    with log_to_file(run / "train.log", fabric.is_global_zero), exact:
+    with log_to_file(run / "train.log") if fabric.is_global_zero else nullcontext(), exact:
         began = time.monotonic()
         with catching_signals() as early:
             locator = _restore_or_train_locator(state, prepared, settings, fabric, early)
@@ -286,6 +287,6 @@ def _resolve_precision(config: Config, run: Path, resume: bool) -> Config:
 def read_config(run: Path) -> Config:
     """Return the configuration of a run. Raise ConfigError if the folder has no valid one."""
     try:
-        return Config.from_plain(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")))
+        return Config.from_plain(load_strictly((run / CONFIG).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{run}: not a run folder ({error}): expected the folder of a training") from error

@@ -14,6 +14,8 @@ from attention_unet.files.lock import folder_lock
 HOLD = "import sys, time; from pathlib import Path; from attention_unet.files.lock import folder_lock\n"
 HOLD += "with folder_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 
+SHORTLY = HOLD.replace("(sys.argv[1])", "(sys.argv[1]), 0.3")
+
 
 @pytest.fixture
 def holder(tmp_path):
@@ -52,6 +54,18 @@ def test_a_folder_that_stays_empty_goes(tmp_path):
     with folder_lock(tmp_path / "new"):
         assert (tmp_path / "new").is_dir()
     assert not (tmp_path / "new").exists()
+
+
+def test_a_process_that_waited_holds_the_lock_although_the_first_removed_its_empty_folder(tmp_path, caplog):
+    new = tmp_path / "new"
+    code = HOLD.replace("60", "1.5")
+    with subprocess.Popen([sys.executable, "-c", code, str(new)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        with folder_lock(new, 60):
+            assert first.wait(1) == 0
+            third = subprocess.run([sys.executable, "-c", SHORTLY, str(new)], capture_output=True, text=True)
+            assert "another process is writing here" in third.stderr
+    assert "cannot be locked" not in caplog.text
 
 
 def test_a_folder_of_the_user_stays_though_it_is_empty(tmp_path):

@@ -1,11 +1,15 @@
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.files.atomic import PARTIAL, STALE_SECONDS
 from attention_unet.files.digest import sha256_of
+from attention_unet.files.prediction_folder import GRAD_CAM
 from attention_unet.files.prediction_record import JOURNAL, read_record
 from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference.inputs import find_inputs
@@ -265,3 +269,15 @@ def test_a_mask_that_may_not_be_read_is_that_of_somebody_else(tmp_path, monkeypa
     monkeypatch.setattr("attention_unet.files.prediction_record.sha256_of", refuse)
     assert claim(folder, cases, resume=True) == []
     assert "1 mask changed after prediction" in caplog.text
+
+
+def test_a_map_that_another_process_is_writing_stays(tmp_path):
+    """explain writes Grad-CAMs without the lock of a prediction."""
+    folder, cases, output = scans(tmp_path, "a")
+    maps = output / GRAD_CAM
+    maps.mkdir(parents=True)
+    for name, age in (("new", 0), ("old", 2 * STALE_SECONDS)):
+        (maps / f"{PARTIAL}{name}.nii.gz").write_text("half")
+        os.utime(maps / f"{PARTIAL}{name}.nii.gz", (time.time() - age,) * 2)
+    assert claim(folder, cases) == cases
+    assert [path.name for path in maps.iterdir()] == [f"{PARTIAL}new.nii.gz"]

@@ -105,6 +105,16 @@ def test_a_saved_configuration_repeats_the_run(cohort, unbroken, tmp_path, monke
     assert (tmp_path / "again" / "plan.json").read_text() == (unbroken / "plan.json").read_text()
 
 
+def test_a_configuration_of_a_run_is_read_as_strictly_as_one_to_train(unbroken, tmp_path):
+    text = (unbroken / "config.yaml").read_text()
+    rate = next(line for line in text.splitlines() if "learning_rate:" in line)
+    (tmp_path / "config.yaml").write_text(text.replace(rate, "  learning_rate: 2e-3"))
+    assert module.read_config(tmp_path).training.learning_rate == 0.002
+    (tmp_path / "config.yaml").write_text(text.replace(rate, f"{rate}\n{rate}"))
+    with pytest.raises(ConfigError, match=r"training\.learning_rate is given twice"):
+        module.read_config(tmp_path)
+
+
 @pytest.mark.parametrize(
     "sections",
     [
