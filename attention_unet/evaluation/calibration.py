@@ -20,6 +20,7 @@ from attention_unet.evaluation.evaluated_files import ADVICE, EvaluatedFiles
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.prediction_folder import probabilities_path
+from attention_unet.files.prediction_record import read_record
 from attention_unet.machine.progress import progress_bar
 from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.labels import Labels, mask_of
@@ -120,19 +121,32 @@ def read_bins(file: Path) -> dict[str, list[dict[str, float]]]:
     return bins
 
 
+def _find_channels(probabilities: Path, labels: Labels) -> tuple[list[int], int]:
+    """Return the channel of each class, and the number of channels; the model may have its classes in another order."""
+    plain = read_record(probabilities.parents[1]).get("labels")  # None: another program made them
+    try:
+        own = labels if plain is None else Labels.from_json(plain)
+        groups = [sorted(group) for group in own.integers.values()]
+        background = 0 if own.overlapping else 1
+        return [background + groups.index(sorted(group)) for group in labels.integers.values()], own.channels
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{probabilities}: is of other classes than those scored ({error}): predict again") from error
+
+
 def _count_case(probabilities: Path, case: Case, labels: Labels) -> NDArray[np.float64]:
     """Return ``count_by_bin`` for each class of a case: (classes, 3, bins)."""
     predicted, true = read_volume(probabilities), read_labels(cast(Path, case.label))
     check_same_grid(predicted, true)
-    if len(predicted.array) != labels.channels:
+    channels, number = _find_channels(probabilities, labels)
+    if len(predicted.array) != number:
         raise DataError(
-            f"{probabilities}: has {len(predicted.array)} channels: expected {labels.channels}, one per class"
-            f"{'' if labels.overlapping else ' and one for the background'}; predict again with --probabilities"
+            f"{probabilities}: has {len(predicted.array)} channels: expected {number}, one per class"
+            f"{'' if number == len(channels) else ' and one for the background'}; predict again with --probabilities"
         )
     lowest, highest = predicted.array.min(), predicted.array.max()
     if lowest < -ROUNDING or highest > 1 + ROUNDING:
         raise DataError(f"{probabilities}: has values from {lowest:g} to {highest:g}: expected probabilities, 0 to 1")
-    classes = predicted.array if labels.overlapping else predicted.array[1:]
+    classes = [predicted.array[channel] for channel in channels]
     groups, present = labels.integers.values(), np.zeros(true.grid, dtype=bool)
     for group, probability in zip(groups, classes, strict=True):  # masks of all classes at once would take more memory
         present |= mask_of(true.array[0], group) | (probability > PRESENT)

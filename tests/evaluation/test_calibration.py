@@ -1,5 +1,6 @@
 """Calibration of probabilities, with truth drawn from the same or from other probabilities."""
 
+import json
 import re
 
 import nibabel as nib
@@ -81,6 +82,38 @@ def test_probabilities_that_are_too_sure(tmp_path):
     voxels, probability, truth = by_class["a"]
     np.testing.assert_allclose(truth / voxels, probability / voxels / 2, atol=0.06)
     assert calibration_error(by_class["a"]) == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"integers": {"b": [4], "a": [1]}, "painted": [4, 1]},  # another order
+        {"integers": {"c": [7], "a": [1], "b": [4]}, "painted": [7, 1, 4]},  # a class that is not scored
+    ],
+)
+def test_the_model_may_have_its_classes_in_another_order(tmp_path, own):
+    references = cohort(tmp_path)
+    files = probability_files(references)
+    before, _ = measure_reliability(files, references, LABELS, lambda: None)
+    channel = {"a": 1, "b": 2, "c": 0}
+    for file in files.values():
+        image = nib.load(file)
+        array = np.asarray(image.dataobj)[..., [0, *(channel[name] for name in own["integers"])]]
+        nib.save(nib.Nifti1Image(array, image.affine), file)
+    (tmp_path / "p" / "run.json").write_text(json.dumps({"labels": own}))
+    after, failed = measure_reliability(files, references, LABELS, lambda: None)
+    assert failed == {}
+    for name, bins in before.items():
+        np.testing.assert_array_equal(after[name], bins)
+
+
+def test_probabilities_of_other_classes_are_refused(tmp_path):
+    references = cohort(tmp_path, n=1)
+    (tmp_path / "p" / "run.json").write_text(
+        json.dumps({"labels": {"integers": {"a": [1], "b": [5]}, "painted": [1, 5]}})
+    )
+    _, failed = measure_reliability(probability_files(references), references, LABELS, lambda: None)
+    assert "is of other classes than those scored" in failed["x0"]
 
 
 @pytest.mark.parametrize("wrong", [100.0, -4.0])
