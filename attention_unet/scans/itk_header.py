@@ -26,7 +26,11 @@ META_SIZES = ("ElementSpacing", "ElementSize")
 META_VECTORS = (*META_SIZES, "Offset", "Position", "Origin", "CenterOfRotation")
 META_MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 NRRD_SIZES, NRRD_VECTORS = ("spacings", "space directions"), ("space directions", "space origin")
-COLOURS = ("RGB", "RGBA", "HSV", "XYZ")
+SPACED = {  # names of NRRD fields that may be written without their space
+    name.replace(" ", ""): name
+    for name in ("byte skip", "line skip", "space units", "space directions", "space origin", "space dimension")
+}
+COLOURS = re.compile(r"(?i)color|\b(rgba?|hsv|xyz)\b")
 TRUE, FALSE = ("T", "t", "1"), ("F", "f", "0")  # first letters: MetaIO reads no more
 # Micrometres in Latin-1, and with both characters of UTF-8, decoded as Latin-1 and in lower case.
 MICRO = ("\xb5m", "\xe2\xb5m", "\xee\xbcm")
@@ -104,7 +108,7 @@ def check_header(path: Path) -> None:
         _parse_numbers(path, header.get(name, ""))
     channels = header.get("ElementNumberOfChannels", "1")
     is_bytes = header.get("ElementType", "").endswith(("_UCHAR", "_CHAR"))
-    if (is_bytes and channels in ("3", "4")) or any(f"{kind}-color" in header.get("kinds", "") for kind in COLOURS):
+    if (is_bytes and channels in ("3", "4")) or COLOURS.search(header.get("kinds", "")):
         raise DataError(
             f"{path}: voxels have several values each, such as colours: expected real numbers; save it in grey"
         )
@@ -170,7 +174,7 @@ def _parse_numbers(path: Path, text: str) -> list[float | None]:
 def read_fields(path: Path) -> tuple[dict[str, str], int]:
     """Return the fields of a header, and its size in bytes.
 
-    Names of NRRD fields become lower case. A line that is no field gets an empty name.
+    Names of NRRD fields become lower case, with a space between words. A line that is no field gets an empty name.
     """
     is_meta = path.suffix.lower() in METAIMAGE
     usual = "=" if is_meta else ":"
@@ -181,7 +185,8 @@ def read_fields(path: Path) -> tuple[dict[str, str], int]:
             if not is_meta and ":=" in text and ": " not in text.partition(":=")[0]:
                 continue  # a comment, not a field
             name, separator, value = text.partition(usual if usual in text else ":")
-            name = name.strip(SPACES) if is_meta else name.strip(SPACES).lower()
+            name = name.strip(SPACES)
+            name = name if is_meta else SPACED.get(name.lower(), name.lower())
             fields[name if separator else ""] = value.strip(SPACES) if separator else text
             if name == "ElementDataFile":
                 break

@@ -79,15 +79,16 @@ def test_what_takes_more_than_it_may_is_refused_unread(tmp_path):
 @pytest.mark.parametrize(
     ("unit", "mm"), [("cm", 10), ("m", 1000), ("um", 0.001), ("\N{MICRO SIGN}m", 0.001), ("mm", 1), ("", 1)]
 )
-@pytest.mark.parametrize("field", ["space units", "units"])
+@pytest.mark.parametrize("field", ["space units", "units", "spaceunits"])
 def test_units_of_nrrd(tmp_path, unit, mm, field):
     a, b, units = 1.25 / mm, 2.5 / mm, f'{field}: "{unit}" "{unit}" "{unit}"\n'
     head = "NRRD0005\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencoding: raw\n"
     if field == "units":
         head += f"spacings: {a} {a} {b}\n{units}"
     else:
-        head += f"space: left-posterior-superior\nspace directions: ({a},0,0) (0,{a},0) (0,0,{b})\n"
-        head += f"space origin: (0,0,{2 * b})\n{units}"
+        between = " " if field == "space units" else ""  # both are allowed
+        head += f"space: left-posterior-superior\nspace{between}directions: ({a},0,0) (0,{a},0) (0,0,{b})\n"
+        head += f"space{between}origin: (0,0,{2 * b})\n{units}"
     (tmp_path / "a.nrrd").write_bytes(f"{head}\n".encode() + STORED.tobytes(order="F"))
     with pytest.warns(UserWarning, match="no orientation") if field == "units" else contextlib.nullcontext():
         volume = read_volume(tmp_path / "a.nrrd")

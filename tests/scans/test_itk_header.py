@@ -134,6 +134,15 @@ NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencod
             "space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: RGB-color space space space\n",
             "such as colours.*save it in grey",
         ),
+        *(
+            (
+                "a.nrrd",
+                "NRRD0004\ntype: uchar\ndimension: 4\nsizes: 3 7 5 6\nencoding: raw\nspace: left-posterior-superior\n"
+                f"space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: {kind} domain domain domain\n",
+                "such as colours.*save it in grey",
+            )
+            for kind in ("3-color", "RGBcolor", "hsv")
+        ),
     ],
 )
 def test_headers_that_simpleitk_would_fill_in(tmp_path, capfd, name, header, message):
