@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attention_unet.attention import Attended
+from attention_unet.attention import Attended, Attention
 from attention_unet.inference.decision import choose_classes
 from attention_unet.inference.locator import cut_to_structures
 from attention_unet.inference.model import Model
@@ -19,6 +19,7 @@ from attention_unet.inference.predict_volume import predict_planes
 from attention_unet.inference.settings import Settings
 from attention_unet.layers.dimensions import pool_to
 from attention_unet.network import NetworkOutput, UNet
+from attention_unet.network.blocks import FeaturesOf
 from attention_unet.preparation.preprocessing import Preprocessed, preprocess
 from attention_unet.scans.geometry import resample_to_grid
 from attention_unet.scans.volumes import Volume
@@ -28,9 +29,15 @@ Ablation = Literal["removed", "constant"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 
+def _all_attention(network: UNet) -> list[Attention]:
+    """Return the attention of all places, and that before convolutions, which gives no map."""
+    before = [module.attention for module in network.modules() if isinstance(module, FeaturesOf)]
+    return [*network.attentions().values(), *before]
+
+
 def possible_ablations(network: UNet) -> tuple[Ablation, ...]:
     """Return the possible ablations. Attention that does not multiply features by weights can only be removed."""
-    attentions = network.attentions().values()
+    attentions = _all_attention(network)
     if not attentions:
         return ()
     return ABLATIONS if all(attention.multiplies for attention in attentions) else ("removed",)
@@ -54,7 +61,7 @@ def ablated(network: UNet, ablation: Ablation) -> Iterator[None]:
         return Attended(x * mean, mean)
 
     with ExitStack() as hooks:
-        for attention in network.attentions().values():
+        for attention in _all_attention(network):
             hooks.enter_context(attention.register_forward_hook(ablate))
         yield
 

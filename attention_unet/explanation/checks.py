@@ -83,7 +83,7 @@ def count_steps(model: Model, controls: Controls) -> int:
 
 def _predict(model: Model, volume: Volume, attention: bool) -> Prediction:
     """Predict with all components, and attention marked where no window was predicted."""
-    # Every condition sees the same part of the scan, whatever its mask.
+    # The part of the scan is what a locator finds, whatever the mask; an altered scan is searched anew.
     settings = Settings(overlap=OVERLAP, whole_scan=False, attention=attention, drop_small=())
     prediction = predict_volume([model], volume, settings)
     return replace(prediction, attention={n: mark_unpredicted(each) for n, each in prediction.attention.items()})

@@ -10,7 +10,6 @@ from attention_unet.dataset.splits import read_split
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.rows import mean_dice, read_metrics
-from attention_unet.explanation.ablation import possible_ablations
 from attention_unet.explanation.checks import CaseChecks, Controls, check_case, count_steps, predict_common_maps
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.explanation.randomisation_test import randomise_weights
@@ -37,15 +36,16 @@ def explain_run(
     Raise ConfigError if the second run did not hold out the same cases or has other classes, channels or attention,
     DataError if no case could be scored, and the errors of ``evaluate_held_out``.
     """
-    second_model = _load_second_model(second, run, device) if second else None
+    model = load_model(run, choose_device(device))
+    second_model = _load_second_model(second, run, model) if second else None
     folder, failed = evaluate_held_out(run, root, device)
-    files, model = read_evaluated_files(folder), load_model(run, choose_device(device))
+    files = read_evaluated_files(folder)
     rows = read_metrics(folder / "metrics.csv")
     ranked = [case for case in mean_dice(rows) if case in files.predicted]
     if not ranked:
         raise DataError(f"{folder}: no held-out case could be scored: expected at least one; check images and labels")
     cases = [files.cases[name] for name in evenly_spaced(ranked, most)]
-    attends = bool(possible_ablations(model.network))
+    attends = bool(model.network.attentions())
     random = [randomise_weights(model, seed) for seed in range(2)] if attends else []
     controls = Controls(random, second_model, {}, {row.case: row.subject for row in rows})
     checks: list[CaseChecks] = []
@@ -63,9 +63,9 @@ def explain_run(
     return findings, failed
 
 
-def _load_second_model(second: Path, run: Path, device: str) -> Model:
+def _load_second_model(second: Path, run: Path, first: Model) -> Model:
     """Load the model of a second training; it must be the training of a run with another seed."""
-    first, model = (load_model(each, choose_device(device)) for each in (run, second))
+    model = load_model(second, first.device)
     first_held_out, second_held_out = (set(read_split(folder / SPLIT).validation) for folder in (run, second))
     missing = first_held_out - second_held_out
     if missing:

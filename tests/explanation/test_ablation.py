@@ -5,9 +5,11 @@ from attention_unet.explanation.ablation import ABLATIONS, ablated, possible_abl
 from attention_unet.network import Architecture, AttentionUNet
 
 
-def network_of(skips="identity", bottleneck="identity"):
+def network_of(skips="identity", bottleneck="identity", encoder="identity"):
     torch.manual_seed(0)
-    architecture = Architecture(channels=(4, 8, 12), skips=skips, bottleneck=bottleneck, init="paper")
+    architecture = Architecture(
+        channels=(4, 8, 12), skips=skips, bottleneck=bottleneck, encoder=encoder, norm="instance", init="paper"
+    )
     return AttentionUNet(architecture).eval()
 
 
@@ -31,6 +33,21 @@ def test_removed_is_the_same_network_without_attention(skips, bottleneck):
             torch.testing.assert_close(attended(x), plain(x))
         torch.testing.assert_close(attended(x), before)
     assert not torch.allclose(before, plain(x), atol=1e-3)
+
+
+@pytest.mark.parametrize("skips", ["gate", "identity"])
+def test_attention_before_convolutions_is_removed_too(skips):
+    network, x = network_of(skips, encoder="gct"), torch.randn(2, 1, 12, 16, 8)
+    assert possible_ablations(network) == ABLATIONS
+    with torch.no_grad():
+        with ablated(network, "removed"):
+            expected = network(x)  # `gct` is the identity until it is trained
+        for name, parameter in network.named_parameters():
+            if name.endswith("attention.beta"):
+                torch.nn.init.normal_(parameter)
+        with ablated(network, "removed"):
+            torch.testing.assert_close(network(x), expected)
+        assert not torch.allclose(network(x), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["gate", "se", "cbam"])
