@@ -1,6 +1,5 @@
 """What the results of a study show beyond its hypotheses. Nothing here is tested: there are no p values."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -43,7 +42,7 @@ def common_results(study: Study, persons: int | None, results: Results) -> Resul
 
 
 def metrics_in_class(arm: str, results: Results, name: str) -> dict[str, float | None]:
-    """Return mean Dice, mean NSD and median HD95 of an arm in one class, over trainings and cases.
+    """Return mean Dice, mean NSD and median HD95 of an arm in one class, over trainings and cases; None without any.
 
     Where reference and prediction are both empty, they count as 1, 1 and 0.
     """
@@ -61,7 +60,7 @@ def metrics_in_class(arm: str, results: Results, name: str) -> dict[str, float |
     return {
         "dice": float(np.mean(np.nan_to_num(values["dice"], nan=1.0))),
         "nsd": float(np.mean(np.nan_to_num(values["nsd"], nan=1.0))),
-        "hd95_mm": hd95 if math.isfinite(hd95) else None,
+        "hd95_mm": hd95,
     }
 
 

@@ -42,7 +42,7 @@ class CellRecord:
 
 def find_finished(folder: Path) -> list[Path]:
     """Return the records of all finished trainings in the folder of a study, also of arms that it no longer has."""
-    return sorted((folder / CELLS).glob("*.json"))
+    return sorted((folder / CELLS).glob("[!.]*.json"))  # without unfinished files
 
 
 def find_results(arm: str, folder: Path, locks: ExitStack) -> list[Path]:

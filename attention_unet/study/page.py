@@ -9,6 +9,7 @@ import numpy as np
 
 from attention_unet.config import Config
 from attention_unet.errors import plural
+from attention_unet.report.scores import to_json_number
 from attention_unet.study.costs import Cost
 from attention_unet.study.design import Cell, Study, size_name
 from attention_unet.study.exploration import (
@@ -63,7 +64,7 @@ def describe_study(
             {
                 "name": name,
                 "gains": [_numbers(gain_in_class(pairs[arm], name)) for arm in others],
-                "metrics": [metrics_in_class(arm, common, name) for arm in study.arms],
+                "metrics": [_to_json(metrics_in_class(arm, common, name)) for arm in study.arms],
             }
             for name in class_names(results)
         ],
@@ -161,6 +162,11 @@ def _describe_maps(arm: str, found: Mapping[str, Any]) -> dict[str, Any]:
     }
     means = {name: float(np.mean(values)) for name, values in dice.items() if values}
     return {"arm": arm, "sentences": found["sentences"], "dice": means, "cases": len(found["cases"])}
+
+
+def _to_json(metrics: Mapping[str, float | None]) -> dict[str, float | str | None]:
+    """Return metrics for JSON, which has no infinity."""
+    return {name: None if value is None else to_json_number(value) for name, value in metrics.items()}
 
 
 def _numbers(gain: Gain) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 from attention_unet.errors import DataError
+from attention_unet.files.atomic import PARTIAL
 from attention_unet.files.digest import sha256_of
 from attention_unet.study.design import Cell
-from attention_unet.study.finished import check_comparable, read_records, read_results
+from attention_unet.study.finished import check_comparable, find_finished, read_records, read_results
 from attention_unet.study.register import register
 from attention_unet.study.scores import Score
 from tests.study.build import CELL, copy_study
@@ -88,3 +89,10 @@ def test_a_case_or_person_of_two_folds_is_named(held_out):
                 other: [Score("prediction", 4, case, person, "dot", 0.5)],
             }
         )
+
+
+def test_the_unfinished_record_of_a_killed_process_is_no_training(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for name in ("gate-all-seed0-fold0.json", f"{PARTIAL}1234.json"):
+        (tmp_path / "cells" / name).write_text("{}")
+    assert [path.name for path in find_finished(tmp_path)] == ["gate-all-seed0-fold0.json"]

@@ -1,6 +1,8 @@
 """The page of a study in a real browser."""
 
 import dataclasses
+import json
+import math
 
 import pytest
 
@@ -38,6 +40,16 @@ def test_settings_in_which_arms_differ_are_all_named(tmp_path):
     other = with_section(plan.arms["gate"], "data", patch=[8, 8, 8])
     file = write(tmp_path, plan=dataclasses.replace(plan, arms={**plan.arms, "gate": other}))
     assert "16 x 16 x 8 voxels or 8 x 8 x 8 voxels" in file.read_text()
+
+
+def test_a_structure_that_most_predictions_miss_has_an_infinite_distance(tmp_path):
+    plan = study()
+    lost = {cell: [dataclasses.replace(score, hd95_mm=math.inf) for score in of] for cell, of in made(plan).items()}
+    records = {cell: CellRecord(cell, "", "", "", 30.0, {}) for cell in lost}
+    record = Registration({}, "2026-11-25", plan_of().to_json(), [])
+    facts = describe_study(plan, record, records, judge(plan, lost), lost, None, {})
+    assert [arm["hd95_mm"] for each in facts["classes"] for arm in each["metrics"]] == ["inf"] * 4
+    json.dumps(facts, allow_nan=False)
 
 
 @pytest.fixture

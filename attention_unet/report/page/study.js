@@ -104,7 +104,7 @@ function showStructures() {
   if (!series.length) return;
   const metrics = element("div", {});
   const show = (chosen) => {
-    const { gains, metrics: found } = classes.find(({ name }) => name === chosen), text = (value, digits) => (value === null ? "–" : readable(value, digits));
+    const { gains, metrics: found } = classes.find(({ name }) => name === chosen), text = (value, digits) => readable(valueOf(value), digits);
     metrics.replaceChildren(table("metric-table", ["Arm", "Dice", "NSD", "HD95 (mm, median)", `Gain over ${control}`, "95 %"], report.curves.map(({ arm }, i) =>
       [arm, text(found[i].dice, 4), text(found[i].nsd, 4), text(found[i].hd95_mm, 2), i ? signed(gains[i - 1].mean) : "", i ? interval(gains[i - 1]) : ""])));
   };
