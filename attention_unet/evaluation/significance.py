@@ -73,6 +73,7 @@ def analyse_gains(gains: Gains, subjects: Sequence[str], folds: Sequence[str]) -
         case_subjects = [subjects[index] for index in cases]
         blocks.append(np.stack([_subject_means(run[cases], case_subjects) for run in gains]))
     if not finite or not is_testable(blocks):
+        gain = float(np.mean([block.mean() for block in blocks])) if finite else math.nan
         return GainTest(gain, (math.nan, math.nan), 1.0, 1.0, trainings, gain)
     gain, error, freedom = gain_of_trainings(blocks)
     half = float(t.ppf(1 - LEVEL / 2, freedom)) * error

@@ -12,7 +12,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.compare import compare as compare_models
-from attention_unet.evaluation.significance import gain_of_trainings
+from attention_unet.evaluation.significance import analyse_gains, gain_of_trainings
 from tests.evaluation.build import compare, levels, rows
 
 
@@ -149,3 +149,9 @@ def test_runs_that_vary_less_than_the_rest_do_not_make_it_smaller():
     residuals -= residuals.mean(axis=1, keepdims=True)
     _, error, _ = gain_of_trainings([0.004 + residuals])
     assert error == pytest.approx(np.sqrt((residuals**2).sum() / (2 * 4) / 15))
+
+
+def test_the_gain_of_too_few_trainings_for_a_test_is_over_persons_too():
+    gains = np.array([[0.1, 0.1, 0.0], [0.1, 0.1, 0.0]])  # two scans of one person, one of another
+    test = analyse_gains(gains, ["p1", "p1", "p2"], ["0"] * 3)
+    assert (test.gain, test.p) == (pytest.approx(0.05), 1)
