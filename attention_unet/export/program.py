@@ -134,7 +134,8 @@ def _export(model: Model, convert: Callable[[ExportedProgram], Run]) -> tuple[Ex
     windows = model.plan.window
     strides = [math.prod(of_axis) for of_axis in zip(*model.plan.architecture.steps, strict=True)]
     larger = [n + step for n, step in zip(windows, strides, strict=True)]
-    ways = [("exactly", windows, draw_window(model, 1, windows), draw_window(model, 1, windows))]
+    window = draw_window(model, 1, windows)
+    ways = [("exactly", windows, window, 0.5 * window)]
     if not any(isinstance(module, PairwiseAttention) for module in network.modules()):
         ways.insert(0, ("multiple_of", strides, draw_window(model, 2, windows), draw_window(model, 1, larger)))
     for word, sizes, given, tried in ways:

@@ -66,8 +66,8 @@ def cut_to_shown_plane(scene: Scene) -> Scene:
 
 
 def _axis_across(spacing_mm: Sequence[float]) -> int:
-    """Return the axis with the largest voxels; the last of equal ones, which gives axial slices."""
-    return 2 - int(np.array(spacing_mm)[::-1].argmax())
+    """Return the axis with the largest voxels; the last of equal ones (but for rounding), which gives axial slices."""
+    return 2 - int(np.round(spacing_mm, 3)[::-1].argmax())
 
 
 def upper_bound(highest: float) -> int:

@@ -45,12 +45,11 @@ def write_report(
     }
     voxels: dict[str, bytes] = {}
     failed: dict[str, str] = {}
+    model_runs: list[Path] = []
     if evaluation is not None:
         files = read_evaluated_files(evaluation)
         model_runs = [run for folder in files.folders for run in find_runs(folder)]
         runs = list({run.resolve(): run for run in (*model_runs, *runs)}.values())
-        if model_runs:
-            facts["channels"] = (describe_run(model_runs[0])["plan"] or {}).get("channels", [])
         facts["scores"] = describe_scores(evaluation, files.labels)
         facts["explanation"] = _read_explanation(evaluation, files)
         ranked = [row["case"] for row in facts["scores"]["cases"]]
@@ -75,6 +74,8 @@ def write_report(
         for each in facts["shown"].values():
             each["problem"] = each["problem"] and replace_paths(each["problem"], names)
     facts["runs"] = [describe_run(run) for run in runs]
+    if model_runs:
+        facts["channels"] = (facts["runs"][0]["plan"] or {}).get("channels", [])
     write_text(output, build_page(title, facts, voxels))
     return failed
 

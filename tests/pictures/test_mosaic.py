@@ -93,3 +93,14 @@ def test_a_scene_keeps_only_the_plane_that_is_drawn():
     )
     assert len(drawn) == len(small) == 7  # the scan four times, two masks, one map
     assert all(np.ma.allequal(one, other) for one, other in zip(drawn, small, strict=True))
+
+
+@pytest.mark.parametrize("degrees", range(1, 30, 4))
+def test_tilted_scans_of_equal_voxels_are_drawn_in_axial_planes(degrees):
+    """Rounding makes their sizes differ by less than a billionth."""
+    angle, mask = np.radians(degrees), np.zeros((6, 6, 6), dtype=int)
+    mask[2:4, 2:4, 2:4] = 1
+    tilted = np.eye(4)
+    tilted[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    shown = cut_to_shown_plane(Scene("case", tilted.astype(np.float32), mask * 1.0, mask, mask))
+    assert shown.image.shape == (6, 6, 1)

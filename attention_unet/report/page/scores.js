@@ -129,8 +129,8 @@ function showExplanation(onpick) {
     element("ul", { id: "findings" }, explanation.sentences.map((sentence) => element("li", {}, sentence))),
     element("div", { class: "charts" },
       dotChart({ label: "Dice of each case under ablations of attention", yLabel: "mean Dice", groups, digits: 3, onpick }),
-      curves.length ? lineChart({ label: "Deletion curves: Dice while parts of the scan are deleted", xLabel: "share of the scan deleted", yLabel: "mean Dice", digits: 3, series: [
-        { name: "highest attention first", colour: colourOf(1), points: points("by_attention") }, { name: "nearest to the prediction first", colour: colourOf(2), points: points("by_distance") },
+      curves.length ? lineChart({ label: "Deletion curves: Dice while parts of the scan are deleted", xLabel: "share of the predicted voxels deleted", yLabel: "mean Dice", digits: 3, series: [
+        { name: "highest attention first", colour: colourOf(1), points: points("by_attention") }, { name: "deepest in the prediction first", colour: colourOf(2), points: points("by_distance") },
         { name: "at random", colour: colourOf(0), points: points("by_chance") },
       ] }) : null),
     element("p", { class: "muted" }, `Checked on ${counted(cases.length, "held-out case", "held-out cases")}, from the worst to the best. The checks do not show why the network decides, nor whether a network without attention would be worse: train both several times (attention.skips identity) and compare.`));

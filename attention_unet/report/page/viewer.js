@@ -202,6 +202,7 @@ class Viewer {
   }
 
   shift(axis, by) {
+    if (!this.volume) return;
     this.look.voxel[axis] = Math.min(Math.max(this.look.voxel[axis] + by, 0), this.volume.shape[axis] - 1);
     this.draw();
   }
