@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_unet.dataset.reading import read_channels
-from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.errors import ConfigError, DataError, first_few, times
 from attention_unet.export.bundle import read_bundle, write_bundle
 from attention_unet.export.program import Run, facts_path, read_onnx, read_program, write_onnx, write_program
 from attention_unet.inference.components import cleaned_classes
@@ -76,7 +76,7 @@ def export_model(model: str | Path, to: Form, output: str | Path, check: str | P
     write(loaded[0], describe_model(loaded[0]), file)
     log.info("%s is written: docs/exporting.md says how to use it", file)
     if plan.region_mm:
-        size = " x ".join(f"{mm:.0f}" for mm in plan.region_mm)
+        size = times(plan.region_mm, ".0f")
         log.warning("the locator is not exported: first crop scans around the structures, to about %s mm", size)
     if cleaned := cleaned_classes(loaded, DEFAULT):
         log.warning("predict drops small components of %s, the export does not", ", ".join(cleaned))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_unet.errors import times
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.preprocessing import Preprocessed
 from attention_unet.scans.geometry import ScanGrid
@@ -33,14 +34,14 @@ def warn_if_unusual(volume: Volume, images: Sequence[Preprocessed], plan: Plan) 
     scan_grid = images[0].scan_grid
     size_mm, scan_mm = _extent_mm(scan_grid), scan_grid.scan_mm
     window_mm = np.array(plan.patch) * spacing_mm
-    size, largest = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (size_mm, largest_mm))
+    size, largest = (times(edges, ".0f") for edges in (size_mm, largest_mm))
     about = f"is about {size} mm, {AXES}; the model was trained on scans of up to about {largest} mm and may"
     if (size_mm > MUCH_LARGER * largest_mm).any():
         _warn(volume, f"{about} label other structures by mistake: crop the scan")
     elif (size_mm < MUCH_SMALLER * np.minimum(largest_mm, window_mm)).any():
         _warn(volume, f"{about} fail on such a small part: predict the uncropped scan")
     if min(scan_grid.step) < 1 / MUCH_COARSER:
-        own, trained = (" x ".join(f"{mm:.3g}" for mm in size) for size in (scan_mm, spacing_mm))
+        own, trained = (times(size, ".3g") for size in (scan_mm, spacing_mm))
         _warn(volume, f"has voxels of {own} mm, {AXES}: the model was trained on {trained} mm: expect a worse mask")
     stack = plan.preprocessing.stack
     if stack is not None and (turn := describe_turn(volume.affine, stack)):
@@ -54,7 +55,7 @@ def warn_if_little_is_predicted(volume: Volume, part: ScanGrid, whole: ScanGrid,
     part_mm, scan_mm = (_extent_mm(scan_grid) for scan_grid in (part, whole))
     usual_mm = np.minimum(plan.region_mm, scan_mm)
     if (part_mm < LITTLE * usual_mm).any():
-        little, usual = (" x ".join(f"{edge:.0f}" for edge in edges) for edges in (part_mm, usual_mm))
+        little, usual = (times(edges, ".0f") for edges in (part_mm, usual_mm))
         _warn(
             volume,
             f"structures were located in only {little} mm, {AXES}, where about {usual} mm are usual; the rest is "

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from attention_unet.dataset.case_facts import CaseFacts, measure_case
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_case
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, times
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials, replacing
 from attention_unet.files.digest import state_of
 from attention_unet.machine.memory import free_memory
@@ -183,7 +183,7 @@ class CaseCache:
         grid = fit_grid(image.affine, image.grid, spacing_mm, self.preprocessing.stack).grid
         needed, free = 4 * len(image.array) * math.prod(grid), free_memory()
         if needed > free:
-            voxels, size = " x ".join(map(str, grid)), " x ".join(f"{mm:.3g}" for mm in spacing_mm)
+            voxels, size = times(grid), times(spacing_mm, ".3g")
             raise DataError(
                 f"{image.path}: has {voxels} voxels of {size} mm, which take {needed / 2**30:.3g} GiB: "
                 f"{free / 2**30:.3g} GiB are free; check its voxel size, or set data.spacing_mm"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.dataset.reading import read_channels
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, times
 from attention_unet.evaluation.evaluated_files import EvaluatedFiles
 from attention_unet.files.prediction_folder import grad_cam_path
 from attention_unet.pictures.mosaic import upper_bound
@@ -118,7 +118,7 @@ def _find_maps(
     folder, stored = files.folder_and_stem(case)
     for place, path in files.attention_maps(case).items():
         size_mm = sizes_mm.get(place, spacing_mm)
-        size = " x ".join(f"{mm:.3g}" for mm in size_mm)
+        size = times(size_mm, ".3g")
         yield f"attention, {place}, voxels of {size} mm", path, size_mm / spacing_mm
     for name, label in zip(files.labels.names, files.labels.painted, strict=True):
         path = grad_cam_path(folder, stored, label)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_unet.config import EDGES_MM
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, times
 from attention_unet.machine.memory import free_memory
 
 Contents = tuple[NDArray[np.float32], NDArray[np.float64], nib.Nifti1Header]
@@ -45,7 +45,7 @@ def check_affine(path: Path, affine: NDArray[np.float64]) -> None:
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     if abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * edges.prod():
         raise DataError(f"{path}: its affine is invalid (singular): repair the header's sform or qform")
-    size = " x ".join(f"{edge:.4g}" for edge in edges)
+    size = times(edges, ".4g")
     if edges.min() < EDGES_MM[0] or edges.max() > EDGES_MM[1]:
         raise DataError(
             f"{path}: its voxels are {size} mm: expected {EDGES_MM[0]:g} to {EDGES_MM[1]:g} mm; repair size and unit"

@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from attention_unet.errors import DataError
+from attention_unet.errors import DataError, times
 from attention_unet.scans.file_type import describe_other_type
 from attention_unet.scans.header import Contents, check_affine, check_fits, check_real, reporting_damage
 
@@ -157,7 +157,7 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
         warnings.warn(f"{path}: its header has no orientation (both codes are 0): used as it is", stacklevel=6)
         return affine
     if differ:
-        sizes = [" x ".join(f"{size:.4g}" for size in vector) for vector in (pixdim, edges)]
+        sizes = [times(vector, ".4g") for vector in (pixdim, edges)]
         used = "the sizes in pixdim are" if unscaled else "the sform is"
         warnings.warn(
             f"{path}: its header has voxels of {sizes[0]} in pixdim, of {sizes[1]} in sform: {used} used", stacklevel=6

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attention_unet.errors import first_few, plural
+from attention_unet.errors import first_few, plural, times
 from attention_unet.machine.devices import choose_precision
 from attention_unet.machine.memory import peak_memory
 from attention_unet.training.history import find_fall
@@ -29,8 +29,8 @@ def log_start(settings: ResolvedSettings, learner: Learner) -> None:
         sum(p.numel() for p in learner.network.parameters()) / 1e6,
         learner.fabric.device,
         str(choose_precision(settings.config.training.precision, learner.fabric.device)).removeprefix("torch."),
-        " x ".join(map(str, settings.plan.patch)),
-        " x ".join(f"{mm:.3g}" for mm in settings.plan.preprocessing.spacing_mm),
+        times(settings.plan.patch),
+        times(settings.plan.preprocessing.spacing_mm, ".3g"),
     )
     log.info("attention: %s", settings.plan.architecture.describe_attention())
     if learner.step:
