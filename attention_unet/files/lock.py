@@ -77,9 +77,9 @@ def _acquire(lock: FileLock, seconds: float) -> None:
         try:
             lock.acquire(timeout=max(end - time.monotonic(), 0))
             return
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if time.monotonic() > end:
-                raise
+                raise Timeout(lock.lock_file) from error
 
 
 @contextmanager
