@@ -36,10 +36,9 @@ def explain_run(
     Raise ConfigError if the second run did not hold out the same cases or has other classes, channels or attention,
     DataError if no case could be scored, and the errors of ``evaluate_held_out``.
     """
-    model = load_model(run, choose_device(device))
-    second_model = _load_second_model(second, run, model) if second else None
+    second_model = _load_second_model(second, run, device) if second else None
     folder, failed = evaluate_held_out(run, root, device)
-    files = read_evaluated_files(folder)
+    files, model = read_evaluated_files(folder), load_model(run, choose_device(device))
     rows = read_metrics(folder / "metrics.csv")
     ranked = [case for case in mean_dice(rows) if case in files.predicted]
     if not ranked:
@@ -63,9 +62,9 @@ def explain_run(
     return findings, failed
 
 
-def _load_second_model(second: Path, run: Path, first: Model) -> Model:
+def _load_second_model(second: Path, run: Path, device: str) -> Model:
     """Load the model of a second training; it must be the training of a run with another seed."""
-    model = load_model(second, first.device)
+    first, model = (load_model(each, choose_device(device)) for each in (run, second))
     first_held_out, second_held_out = (set(read_split(folder / SPLIT).validation) for folder in (run, second))
     missing = first_held_out - second_held_out
     if missing:
