@@ -205,7 +205,7 @@ def test_of_a_located_model_only_the_located_part_counts(run, tmp_path):
     assert all(np.array_equal(np.isfinite(cam), inside) for cam in grad_cams(located, volume))
     ones = {place: np.ones(volume.grid, np.float32) for place in predict_maps(located, volume)}
     assert predict_with_maps(replace(located, locator=None), volume, ones, OVERLAP)[~inside].any()
-    assert not predict_with_maps(located, volume, ones, OVERLAP)[~inside].any()
+    assert np.unique(inside[predict_with_maps(located, volume, ones, OVERLAP) > 0]).tolist() == [True]  # and no other
     unknown = {
         level: torch.where(torch.rand(weights.shape) > 0.5, weights, torch.nan)
         for level, weights in controls.maps["0"].items()
