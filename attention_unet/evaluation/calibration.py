@@ -7,7 +7,8 @@ away nearly all voxels are certain background: the more of them are counted, the
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
@@ -68,9 +69,10 @@ def measure_reliability(
     """Return the sums of ``count_by_bin`` over all cases for each class, and why cases failed, by case."""
     sums = np.zeros((len(labels.names), 3, BINS))
     failed: dict[str, str] = {}
+    channels_of = cache(partial(_find_channels, labels=labels))  # run.json of a thousand cases is long: read it once
     for case, file in probabilities.items():
         with noting_failure(failed, case):
-            sums += _count_case(file, cases[case], labels)
+            sums += _count_case(file, *channels_of(file.parents[1]), cases[case], labels)
         done()
     return dict(zip(labels.names, sums, strict=True)), failed
 
@@ -121,23 +123,24 @@ def read_bins(file: Path) -> dict[str, list[dict[str, float]]]:
     return bins
 
 
-def _find_channels(probabilities: Path, labels: Labels) -> tuple[list[int], int]:
+def _find_channels(predictions: Path, labels: Labels) -> tuple[list[int], int]:
     """Return the channel of each class, and the number of channels; the model may have its classes in another order."""
-    plain = read_record(probabilities.parents[1]).get("labels")  # None: another program made them
+    plain = read_record(predictions).get("labels")  # None: another program made them
     try:
         own = labels if plain is None else Labels.from_json(plain)
         groups = [sorted(group) for group in own.integers.values()]
         background = 0 if own.overlapping else 1
         return [background + groups.index(sorted(group)) for group in labels.integers.values()], own.channels
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{probabilities}: is of other classes than those scored ({error}): predict again") from error
+        raise DataError(f"{predictions}: is of other classes than those scored ({error}): predict again") from error
 
 
-def _count_case(probabilities: Path, case: Case, labels: Labels) -> NDArray[np.float64]:
-    """Return ``count_by_bin`` for each class of a case: (classes, 3, bins)."""
+def _count_case(
+    probabilities: Path, channels: Sequence[int], number: int, case: Case, labels: Labels
+) -> NDArray[np.float64]:
+    """Return ``count_by_bin`` for each class of a case: (classes, 3, bins). ``number``: of channels expected."""
     predicted, true = read_volume(probabilities), read_labels(cast(Path, case.label))
     check_same_grid(predicted, true)
-    channels, number = _find_channels(probabilities, labels)
     if len(predicted.array) != number:
         raise DataError(
             f"{probabilities}: has {len(predicted.array)} channels: expected {number}, one per class"
