@@ -1,6 +1,6 @@
 """Segment a scan with an exported network: ``python onnx_predict.py mine.onnx scan.nii.gz mask.nii.gz``.
 
-Needs numpy, nibabel and onnxruntime only; neither torch nor attention_unet. It follows docs/exporting.md step by step,
+Needs numpy, nibabel and onnxruntime only; neither torch nor attention_unet. It follows docs/own_program.md step by step,
 for 3-D networks without thick slices, so that it can be translated into other languages.
 """
 
@@ -32,7 +32,7 @@ def mix(array, axis, matrix):
 
 
 def outside_background(channel):
-    """Return which voxels are no background: step 2."""
+    """Return which voxels are no background: step 3."""
     faces = np.concatenate([np.take(channel, end, axis).ravel() for axis in range(3) for end in (0, -1)])
     values, counts = np.unique(faces, return_counts=True)
     value = values[counts.argmax()]
