@@ -150,15 +150,15 @@ def with_ascii_names(path: Path) -> Iterator[Path]:
 def check_voxels(path: Path, expected: int) -> None:
     """Raise DataError if bytes of voxels are missing or too many, or if the checksum of compressed ones is wrong.
 
-    Voxels that are written as text, or that follow lines to be skipped, are not checked.
+    Voxels are not checked if they are written as text, or follow lines or another header, or are the last unpacked bytes.
     """
     header, header_bytes = read_fields(path)
-    packing = _find_packing(header)
-    if packing is None or header.get("line skip", "0") != "0":
+    packing, skipped = _find_packing(header), header.get("byte skip", "0")
+    other_header = header.get("line skip", "0") != "0" or header.get("HeaderSize", "0") != "0"
+    if packing is None or other_header or (packing, skipped) == ("gzip", "-1"):
         return
     named = data_files(path)
     file, size = named[0] if named else path, 0
-    skipped = next((header[name] for name in ("byte skip", "HeaderSize") if name in header), "0")
     try:
         with reporting_damage(file), file.open("rb") as opened:
             opened.seek(0 if named else header_bytes)

@@ -89,13 +89,17 @@ def unit_mm(path: Path) -> float:
 
 def check_header(path: Path) -> None:
     """Raise DataError if a field or voxel size is missing or invalid, or voxels are in several files or are colours."""
-    header = read_fields(path)[0]
+    header, header_bytes = read_fields(path)
     is_meta = path.suffix.lower() in METAIMAGE
     data_file = _data_file_name(header)
     if data_file.startswith(LIST) or "%" in data_file:
         raise DataError(f"{path}: its voxels are in several files: expected one; write them into one file")
     if is_meta:
         _check_meta_fields(path, header)
+        if data_file in FOLLOWING and (skipped := header.get("HeaderSize", "0")) not in ("0", "-1", str(header_bytes)):
+            raise DataError(
+                f"{path}: its header has HeaderSize = {skipped}: expected {header_bytes}, its size in bytes; repair it"
+            )
     sizes = [header[name] for name in (META_SIZES if is_meta else NRRD_SIZES) if name in header]
     if not sizes:
         raise DataError(f"{path}: its header has no voxel size: export it again with spacing")
@@ -105,7 +109,9 @@ def check_header(path: Path) -> None:
         if "(" not in text and min((n for n in _parse_numbers(path, text) if n is not None), default=0.0) <= 0:
             raise DataError(f"{path}: its header has voxels of {text} mm: expected sizes above 0; repair it")
     for name in () if is_meta else NRRD_VECTORS:
-        _parse_numbers(path, header.get(name, ""))
+        missing = _parse_numbers(path, header.get(name, "")).count(None)
+        if missing > _channel_axes(header.get("dimension", "")):
+            raise DataError(f"{path}: its header has no numbers for an axis in {name!r}: export it again")
     channels = header.get("ElementNumberOfChannels", "1")
     is_bytes = header.get("ElementType", "").endswith(("_UCHAR", "_CHAR"))
     if (is_bytes and channels in ("3", "4")) or COLOURS.search(header.get("kinds", "")):
@@ -155,8 +161,12 @@ def _drop_channel_axis(spacings: str, dimension: str) -> str:
     """Return the spacings of NRRD without NaN for an axis of channels. Keep all if more NaN than such axes exist."""
     words = spacings.split()
     numbers = [word for word in words if word.lower() != "nan"]
-    channel_axes = int(dimension) - 3 if dimension.isdecimal() else 0
-    return " ".join(numbers if len(words) - len(numbers) <= channel_axes else words)
+    return " ".join(numbers if len(words) - len(numbers) <= _channel_axes(dimension) else words)
+
+
+def _channel_axes(dimension: str) -> int:
+    """Return how many axes of NRRD are not of space."""
+    return max(int(dimension) - 3, 0) if dimension.isdecimal() else 0
 
 
 def _parse_numbers(path: Path, text: str) -> list[float | None]:
@@ -180,15 +190,19 @@ def read_fields(path: Path) -> tuple[dict[str, str], int]:
     usual = "=" if is_meta else ":"
     fields: dict[str, str] = {}
     with path.open("rb") as file:
-        while line := file.readline(MAX_LINE).strip():
-            text = line.decode("latin-1")
+        while raw := file.readline(MAX_LINE):
+            text = raw.strip().decode("latin-1")
+            if not text:
+                if is_meta:
+                    continue
+                break
             if not is_meta and ":=" in text and ": " not in text.partition(":=")[0]:
                 continue  # a comment, not a field
             name, separator, value = text.partition(usual if usual in text else ":")
             name = name.strip(SPACES)
             name = name if is_meta else SPACED.get(name.lower(), name.lower())
             fields[name if separator else ""] = value.strip(SPACES) if separator else text
-            if name == "ElementDataFile":
+            if is_meta and (name == "ElementDataFile" or not separator):
                 break
         return fields, file.tell()
 

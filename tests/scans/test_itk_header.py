@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import os
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -118,7 +119,10 @@ NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 5 6\nendian: little\nencod
         ("a.mha", META + "CompressedData = T\nElementSpacing = 1 1 1\n", "is damaged or cut short"),
         ("a.mha", f"{SIZED}{SCALE}Slope = 2.5\n", "Slope = 2.5: expected 1, because it would not be applied"),
         ("a.mha", f"{SIZED}{SCALE}Offset = 9\n", "Offset = 9: expected 0, because it would not be applied"),
+        ("a.mha", SIZED + "HeaderSize = 10\n", "HeaderSize = 10: expected 150, its size in bytes"),
         ("a.nrrd", NRRD, "has no voxel size"),
+        ("a.nrrd", NRRD + "space directions: (3,0,0) none (0,0,3)\n", "no numbers for an axis in 'space directions'"),
+        ("a.nrrd", NRRD + "space directions: (3,0,0) (nan,nan,nan) (0,0,3)\n", "no numbers for an axis"),
         ("a.nrrd", NRRD + "spacings: 1 nan 1\n", "expected numbers"),
         ("a.nrrd", NRRD + "spacings: 1 -2 1\n", "expected sizes above 0"),
         ("a.nrrd", NRRD + "spacings: 1 1 1\nspace origin: (0,inf,0)\n", "expected numbers"),
@@ -227,6 +231,30 @@ def test_packed_bytes_to_be_skipped_are_counted_unpacked(tmp_path):
     (tmp_path / "a.raw.gz").write_bytes(gzip.compress(STORED.tobytes(order="F")))
     with pytest.raises(DataError, match="is cut short"):
         read_volume(tmp_path / "a.nhdr")
+
+
+def test_a_header_and_an_empty_line_before_the_voxels_of_a_metaimage(tmp_path):
+    head = f"{SIZED}\nHeaderSize = 152\nElementDataFile = LOCAL\n"
+    assert len(head) == 152
+    (tmp_path / "a.mha").write_bytes(head.encode() + STORED.tobytes(order="F"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mha").array[0], STORED)
+    packed = zlib.compress(STORED.tobytes(order="F"))
+    (tmp_path / "a.mhd").write_text(
+        f"{SIZED}CompressedData = True\nCompressedDataSize = {len(packed)}\nHeaderSize = 10\nElementDataFile = a.zraw\n"
+    )
+    (tmp_path / "a.zraw").write_bytes(b"x" * 10 + packed)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array[0], STORED)
+    (tmp_path / "a.zraw").write_bytes(b"x" * 10 + packed[:-20])
+    with pytest.raises(DataError, match=r"a\.mhd: cannot be read|a\.zraw: is"):
+        read_volume(tmp_path / "a.mhd")
+
+
+def test_packed_voxels_at_the_end_of_a_file(tmp_path):
+    head = NRRD.replace("raw", "gzip") + "spacings: 1 1 1\nbyte skip: -1\ndata file: a.raw.gz\n"
+    (tmp_path / "a.nhdr").write_text(head)
+    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(b"x" * 10 + STORED.tobytes(order="F")))
+    with pytest.warns(UserWarning, match="has no orientation"):
+        np.testing.assert_array_equal(read_volume(tmp_path / "a.nhdr").array[0], STORED)
 
 
 @pytest.mark.parametrize("skip", [16, -1])
