@@ -155,8 +155,7 @@ def _count_case(
         present |= mask_of(true.array[0], group) | (probability > PRESENT)
     if not present.any():
         return np.zeros((len(groups), 3, BINS))
-    near = [round(NEAR_MM / mm) for mm in true.spacing_mm]
-    box = tuple(slice(max(s.start - n, 0), s.stop + n) for s, n in zip(bounding_box(present), near, strict=True))
+    box = bounding_box(present, [round(NEAR_MM / mm) for mm in true.spacing_mm])
     known = np.ones_like(present) if labels.ignore is None else true.array[0] != labels.ignore
     inside = known[box]
     return np.stack(

@@ -40,7 +40,7 @@ from attention_unet.inference.trained_on import find_in_training
 from attention_unet.machine.memory import free_memory, peak_memory
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.dicom import is_series
-from attention_unet.scans.dicom_segmentation import make_segmentation, write_segmentation
+from attention_unet.scans.dicom_segmentation import make_segmentation
 from attention_unet.scans.volume_files import file_ending, list_files
 from attention_unet.scans.volumes import Volume, write_like
 
@@ -197,7 +197,9 @@ def write_prediction(
     write_text(structures_path(output, case), json.dumps(table, indent=2) + "\n")
     segmentations = [segmentation_path(output, case)] if settings.dicom else []
     for path in segmentations:
-        write_segmentation(path, prediction.label_map, volume, labels, settings.codes)
+        segmentation = make_segmentation(prediction.label_map, volume, labels, settings.codes)
+        with replacing(path) as partial_path:
+            segmentation.save_as(partial_path)
     ending = file_ending(volume.path) if settings.file_format == "own" else f".{settings.file_format}"
     mask = prediction_path(output, case, ending)
     write_like(mask, prediction.label_map, volume, labels)

@@ -17,6 +17,7 @@ from attention_unet.files.prediction_folder import grad_cam_path
 from attention_unet.pictures.mosaic import upper_bound
 from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.geometry import ScanGrid, fit_grid
+from attention_unet.scans.orientation import unit_vectors
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
 log = logging.getLogger(__name__)
@@ -130,10 +131,8 @@ def _choose_window(structures: NDArray[np.uint8], spacing_mm: NDArray[np.float64
     """Return all voxels if they are few enough; otherwise those around the structures, thinned out if necessary."""
     limits = [(0, n) for n in structures.shape]
     if structures.size > most and structures.any():
-        limits = [
-            (max(s.start - math.ceil(MARGIN_MM / mm), 0), min(s.stop + math.ceil(MARGIN_MM / mm), n))
-            for s, mm, n in zip(bounding_box(structures > 0), spacing_mm, structures.shape, strict=True)
-        ]
+        box = bounding_box(structures > 0, [math.ceil(MARGIN_MM / mm) for mm in spacing_mm])
+        limits = [side.indices(n)[:2] for side, n in zip(box, structures.shape, strict=True)]
     edges, step = np.array([stop - start for start, stop in limits]), np.ones(3, dtype=int)
     while math.prod(-(-edges // step)) > most:
         step[int((spacing_mm * step).argmin())] += 1
@@ -154,8 +153,7 @@ def _voxel_transforms(scan_grid: ScanGrid, window: Window, volume: Volume) -> di
 
 def _tilt_degrees(affine: NDArray[np.float64]) -> float:
     """Return the largest angle between an axis of a grid and the nearest axis of the patient."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return round(float(np.degrees(np.arccos(np.abs(directions).max(axis=0).min().clip(0, 1)))), 1)
+    return round(float(np.degrees(np.arccos(np.abs(unit_vectors(affine)).max(axis=0).min().clip(0, 1)))), 1)
 
 
 def _to_bytes(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], dict[str, Any]]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from attention_unet import __version__
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.files.atomic import replacing
 from attention_unet.files.csv_text import parse_table
 from attention_unet.scans.dicom import sorted_frames
 from attention_unet.scans.label_table import colour_of
@@ -86,23 +85,14 @@ def check_codes(labels: Labels, codes: Mapping[str, SegmentCode]) -> None:
         raise ConfigError(f"codes are given for {', '.join(codes)}: expected one for each of {', '.join(labels.names)}")
 
 
-def write_segmentation(
-    path: Path, label_map: NDArray[np.unsignedinteger], volume: Volume, labels: Labels, codes: Mapping[str, SegmentCode]
-) -> None:
-    """Write a label map as a segmentation of one segment for each class, on the slices of the series.
-
-    The file holds name, birth date and identifiers of the patient, as the series does. Raise DataError if the headers
-    of the series lack what a segmentation refers to.
-    """
-    segmentation = make_segmentation(label_map, volume, labels, codes)
-    with replacing(path) as partial:
-        segmentation.save_as(partial)
-
-
 def make_segmentation(
     label_map: NDArray[np.unsignedinteger], volume: Volume, labels: Labels, codes: Mapping[str, SegmentCode]
 ) -> "Segmentation":
-    """Return the segmentation that ``write_segmentation`` writes; arguments and errors are the same."""
+    """Return a label map as a segmentation of one segment for each class, on the slices of the series.
+
+    It holds name, birth date and identifiers of the patient, as the series does. Raise DataError if the headers of the
+    series lack what a segmentation refers to.
+    """
     import highdicom as hd
 
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # it warns of an empty mask, which is no mistake

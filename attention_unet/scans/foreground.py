@@ -1,5 +1,7 @@
 """Find the background value of an image, and the box of the other voxels."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,15 +10,18 @@ from torch import Tensor
 BY_CORNERS = np.ones((3, 3, 3))  # voxels that share a corner are connected
 
 
-def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice, slice]:
-    """Return the smallest box that contains all true voxels of a mask (I, J, K), and so many voxels around it.
+def bounding_box(mask: NDArray[np.bool_], margin: int | Sequence[int] = 0) -> tuple[slice, slice, slice]:
+    """Return the smallest box that contains all true voxels of a mask (I, J, K), and a margin of voxels around it.
 
-    It is empty if no voxel is true.
+    It may end outside of the grid. It is empty if no voxel is true. ``margin``: one, or one for each axis.
     """
     projected = np.logical_or.reduce(mask)
     occupied = mask.any(axis=(1, 2)), projected.any(axis=1), projected.any(axis=0)
-    ends = [np.flatnonzero(each)[[0, -1]] if each.any() else (0, -1 - margin) for each in occupied]
-    i, j, k = (slice(max(int(first) - margin, 0), int(last) + 1 + margin) for first, last in ends)
+    if not occupied[0].any():
+        return slice(0, 0), slice(0, 0), slice(0, 0)
+    ends = [np.flatnonzero(each)[[0, -1]].tolist() for each in occupied]
+    margins = np.broadcast_to(margin, 3).tolist()
+    i, j, k = (slice(max(low - n, 0), high + 1 + n) for (low, high), n in zip(ends, margins, strict=True))
     return i, j, k
 
 

@@ -150,7 +150,7 @@ def with_ascii_names(path: Path) -> Iterator[Path]:
 def check_voxels(path: Path, expected: int) -> None:
     """Raise DataError if bytes of voxels are missing or too many, or if the checksum of compressed ones is wrong.
 
-    Voxels are not checked if they are written as text, or follow lines or another header, or are the last unpacked bytes.
+    Voxels are not checked if they are text, follow lines or another header, or are the last of the unpacked bytes.
     """
     header, header_bytes = read_fields(path)
     packing, skipped = _find_packing(header), header.get("byte skip", "0")

@@ -59,7 +59,7 @@ class Stack:
 
 def nearest_axes(affine: NDArray[np.float64], stack: Stack | None = None) -> Axes:
     """Return how the axes of a scan lie along those of the network. Without a stack they are the nearest to RAS+."""
-    thick, units = _thick_axis(affine), _unit_vectors(affine)
+    thick, units = _thick_axis(affine), unit_vectors(affine)
     cosines = np.array(np.eye(3) if stack is None else stack.directions) @ units
     if stack is None or thick is None or abs(cosines[stack.axis, thick]) < LEAST_COSINE:
         orientation = nib.io_orientation(affine)
@@ -89,7 +89,7 @@ def find_stack(affines: Sequence[NDArray[np.float64]]) -> Stack | None:
     thick = [(affine, axis) for affine in affines if (axis := _thick_axis(affine)) is not None]
     if 2 * len(thick) <= len(affines):
         return None
-    slices = int(np.mean([np.abs(_unit_vectors(affine)[:, axis]) for affine, axis in thick], axis=0).argmax())
+    slices = int(np.mean([np.abs(unit_vectors(affine)[:, axis]) for affine, axis in thick], axis=0).argmax())
     patient = Stack.upright(slices)
     typical, most = patient, -np.inf
     some = [affine for affine, _ in thick]
@@ -120,7 +120,7 @@ def describe_turn(affine: NDArray[np.float64], stack: Stack) -> str:
 def _directions(affine: NDArray[np.float64], stack: Stack) -> NDArray[np.float64]:
     """Return the direction of each axis of the network in a scan, as rows in RAS+."""
     axes = nearest_axes(affine, stack)
-    return (_unit_vectors(affine)[:, axes.order] * np.where(axes.flipped, -1.0, 1.0)).T
+    return (unit_vectors(affine)[:, axes.order] * np.where(axes.flipped, -1.0, 1.0)).T
 
 
 def _as_tuples(directions: NDArray[np.float64]) -> tuple[Direction, Direction, Direction]:
@@ -129,7 +129,7 @@ def _as_tuples(directions: NDArray[np.float64]) -> tuple[Direction, Direction, D
     return first, second, third  # type: ignore[return-value]  # three numbers each
 
 
-def _unit_vectors(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+def unit_vectors(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the direction of each array axis (column) in RAS+."""
     return affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from attention_unet.scans.dicom_segmentation import write_segmentation
+from attention_unet.scans.dicom_segmentation import make_segmentation
 from tests.conftest import oblique_affine
 from tests.scans.segmentations import LABELS, mask, read_back, series
 
@@ -75,7 +75,7 @@ def fetch(address):
 def test_a_segmentation_is_stored_with_its_series_and_fetched(tmp_path, archive, shuffled):
     volume, path = series(tmp_path / "series", oblique_affine(), shuffled), tmp_path / "mask.dcm"
     stored = mask()
-    write_segmentation(path, stored, volume, LABELS, {})
+    make_segmentation(stored, volume, LABELS, {}).save_as(path)
     assert store(archive, [*sorted((tmp_path / "series").glob("*.dcm")), path]) == 200
     own, slices = dcmread(path), [dcmread(file) for file in (tmp_path / "series").glob("*.dcm")]
     study = f"{archive}/{slices[0].StudyInstanceUID}"

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from pydicom import dcmread, uid
 
 from attention_unet.errors import ConfigError, DataError
-from attention_unet.scans.dicom_segmentation import Code, SegmentCode, check_codes, read_codes, write_segmentation
+from attention_unet.scans.dicom_segmentation import Code, SegmentCode, check_codes, make_segmentation, read_codes
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volumes import read_volume
 from tests.conftest import oblique_affine
@@ -29,7 +29,7 @@ def test_segments_come_back_on_the_voxels_of_the_scan(tmp_path, affine):
     volume, path = series(tmp_path / "series", affine, shuffled=True), tmp_path / "mask.dcm"
     stored = mask()
     # the scan may be read with its slices in another order than they were made in: the mask is the scan's
-    write_segmentation(path, stored, volume, LABELS, {})
+    make_segmentation(stored, volume, LABELS, {}).save_as(path)
     anterior, posterior = read_back(path, volume)
     np.testing.assert_array_equal(anterior == 1, stored == 1)
     np.testing.assert_array_equal(posterior == 1, stored == 4)
@@ -37,7 +37,7 @@ def test_segments_come_back_on_the_voxels_of_the_scan(tmp_path, affine):
 
 def test_overlapping_classes_keep_all_their_voxels(tmp_path):
     volume, stored = series(tmp_path / "series"), mask(OVERLAPPING)
-    write_segmentation(tmp_path / "mask.dcm", stored, volume, OVERLAPPING, {})
+    make_segmentation(stored, volume, OVERLAPPING, {}).save_as(tmp_path / "mask.dcm")
     whole, core = read_back(tmp_path / "mask.dcm", volume)
     np.testing.assert_array_equal(whole == 1, stored > 0)
     np.testing.assert_array_equal(core == 1, stored == 2)
@@ -45,7 +45,7 @@ def test_overlapping_classes_keep_all_their_voxels(tmp_path):
 
 def test_each_frame_refers_to_its_slice(tmp_path):
     volume = series(tmp_path / "series", shuffled=True)
-    write_segmentation(tmp_path / "mask.dcm", mask(), volume, LABELS, {})
+    make_segmentation(mask(), volume, LABELS, {}).save_as(tmp_path / "mask.dcm")
     segmentation = dcmread(tmp_path / "mask.dcm")
     positions = {
         header.SOPInstanceUID: list(header.ImagePositionPatient)
@@ -76,7 +76,7 @@ def test_names_colours_and_codes(tmp_path):
     codes = read_codes(table)
     expected = Code("SCT", "5366008", "Hippocampus"), Code("SCT", "91723000", "Anatomical structure")
     assert codes == {"Anterior": SegmentCode(*expected)}
-    write_segmentation(tmp_path / "mask.dcm", mask(), series(tmp_path / "series"), LABELS, codes)
+    make_segmentation(mask(), series(tmp_path / "series"), LABELS, codes).save_as(tmp_path / "mask.dcm")
     first, second = hd.seg.segread(tmp_path / "mask.dcm").SegmentSequence
     assert (first.SegmentLabel, second.SegmentLabel) == ("Anterior", "Posterior")
     assert first.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Hippocampus"
@@ -90,7 +90,7 @@ def test_names_colours_and_codes(tmp_path):
 
 def test_an_empty_mask_is_written(tmp_path):
     volume = series(tmp_path / "series")
-    write_segmentation(tmp_path / "mask.dcm", np.zeros(STORED.shape, np.uint8), volume, LABELS, {})
+    make_segmentation(np.zeros(STORED.shape, np.uint8), volume, LABELS, {}).save_as(tmp_path / "mask.dcm")
     assert not read_back(tmp_path / "mask.dcm", volume).any()
 
 
@@ -102,7 +102,7 @@ def test_an_enhanced_series(tmp_path, order):
         setattr(dataset, name, value)
     save(tmp_path / "series" / "one.dcm", dataset)
     volume, stored = read_volume(tmp_path / "series"), mask()
-    write_segmentation(tmp_path / "mask.dcm", stored, volume, LABELS, {})
+    make_segmentation(stored, volume, LABELS, {}).save_as(tmp_path / "mask.dcm")
     np.testing.assert_array_equal(read_back(tmp_path / "mask.dcm", volume)[0] == 1, stored == 1)
 
 
@@ -112,7 +112,7 @@ def test_slices_at_rounded_positions_are_referred_to(tmp_path):
     for each in rounded:
         each.ImagePositionPatient = [f"{float(value):.2f}" for value in each.ImagePositionPatient]
     volume, stored = read_volume(write_slices(tmp_path / "series", rounded)), mask()
-    write_segmentation(tmp_path / "mask.dcm", stored, volume, LABELS, {})
+    make_segmentation(stored, volume, LABELS, {}).save_as(tmp_path / "mask.dcm")
     segmentation = dcmread(tmp_path / "mask.dcm")
     for frame in segmentation.PerFrameFunctionalGroupsSequence:
         source = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
@@ -129,7 +129,7 @@ def test_names_in_any_script(tmp_path, characters):
     volume = series(
         tmp_path / "series", SpecificCharacterSet=characters, PatientName=name if characters else "Doe^Jane"
     )
-    write_segmentation(tmp_path / "mask.dcm", mask(), volume, labels, {})
+    make_segmentation(mask(), volume, labels, {}).save_as(tmp_path / "mask.dcm")
     found = dcmread(tmp_path / "mask.dcm")
     assert [each.SegmentLabel for each in found.SegmentSequence] == ["海馬", "Größe/β"]
     assert str(found.PatientName) == (name if characters else "Doe^Jane")
@@ -139,14 +139,14 @@ def test_headers_that_may_be_empty_may_be_missing(tmp_path):
     names = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
     missing = dict.fromkeys([*names, "AccessionNumber", "ReferringPhysicianName", "SliceThickness"])
     volume, stored = series(tmp_path / "series", **missing), mask()
-    write_segmentation(tmp_path / "mask.dcm", stored, volume, LABELS, {})
+    make_segmentation(stored, volume, LABELS, {}).save_as(tmp_path / "mask.dcm")
     np.testing.assert_array_equal(read_back(tmp_path / "mask.dcm", volume)[0] == 1, stored == 1)
 
 
 def test_headers_that_lack_a_frame_of_reference_are_named(tmp_path):
     volume = series(tmp_path / "series", FrameOfReferenceUID=None)
     with pytest.raises(DataError, match=r"series: a DICOM segmentation cannot refer to it \(.*Frame Of Reference UID"):
-        write_segmentation(tmp_path / "mask.dcm", mask(), volume, LABELS, {})
+        make_segmentation(mask(), volume, LABELS, {}).save_as(tmp_path / "mask.dcm")
     assert not (tmp_path / "mask.dcm").exists()
 
 
@@ -158,7 +158,7 @@ def test_slices_of_two_patients_or_with_one_identifier_are_refused(tmp_path, fie
         setattr(slice_, field, value)
         slice_.save_as(file)
     with pytest.raises(DataError, match=rf"files have \d+ {field}: expected \d+; export it again, or predict without"):
-        write_segmentation(tmp_path / "mask.dcm", mask(), volume, LABELS, {})
+        make_segmentation(mask(), volume, LABELS, {}).save_as(tmp_path / "mask.dcm")
 
 
 def test_codes_that_cannot_be_used_are_refused(tmp_path):
@@ -187,7 +187,7 @@ def test_other_programs_accept_it(tmp_path, affine):
     if not (check and unpack):
         pytest.skip("needs dciodvfy (dicom3tools) and segimage2itkimage (dcmqi)")
     volume, stored = series(tmp_path / "series", affine), mask()
-    write_segmentation(tmp_path / "mask.dcm", stored, volume, LABELS, {})
+    make_segmentation(stored, volume, LABELS, {}).save_as(tmp_path / "mask.dcm")
     found = subprocess.run([check, "-new", tmp_path / "mask.dcm"], capture_output=True, text=True, check=False)
     assert "Error" not in found.stderr + found.stdout
     unpacked = tmp_path / "unpacked"
@@ -213,7 +213,7 @@ def _as_grid(volume):
 def test_two_segmentations_have_identifiers_of_their_own(tmp_path):
     volume = series(tmp_path / "series")
     for name in ("a.dcm", "b.dcm"):
-        write_segmentation(tmp_path / name, mask(), volume, LABELS, {})
+        make_segmentation(mask(), volume, LABELS, {}).save_as(tmp_path / name)
     first, second = (dcmread(tmp_path / name) for name in ("a.dcm", "b.dcm"))
     assert first.SOPInstanceUID != second.SOPInstanceUID
     assert uid.UID(first.SOPInstanceUID).is_valid
