@@ -146,7 +146,9 @@ def load_fields(file: Path) -> dict[str, Any]:
 def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> str:
     """Return the parser's message on one line, in plain words, with the nearest known name for an unknown one."""
     text, required, names = " ".join(str(error).split()).partition("required: ")
-    text += required + re.sub(r"\b\w+\.(?=\w)", "--", names)
+    actions = [(name, action) for name, parser in subparsers.items() for action in parser._actions]
+    positional = {f"{name}.{action.dest}" for name, action in actions if not action.option_strings}
+    text += required + re.sub(r"\b\w+\.(\w+)", lambda m: m[1] if m[0] in positional else f"--{m[1]}", names)
     if found := WRONG_TYPE.fullmatch(text):
         expected = found["union"] or found["one"]
         for type_, words in WORDS.items():
@@ -155,7 +157,7 @@ def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> st
         return f"{name} is {found['value']}: expected {expected}"
     match = re.search(r"option '([\w.]+)'|arguments: --([\w.-]+)|[Kk]ey \"?'?([\w.]+)", text)
     wrong = next((group for group in match.groups() if group), "").replace("-", "_") if match else ""
-    known = [action.dest for parser in subparsers.values() for action in parser._actions]
+    known = [action.dest for _, action in actions]
     nearest = difflib.get_close_matches(wrong, known, n=1)
     if wrong and wrong not in known and nearest:
         text += f": did you mean {nearest[0] if '.' in nearest[0] else nearest[0].replace('_', '-')}?"

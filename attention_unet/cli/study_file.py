@@ -1,9 +1,10 @@
 """Read and write study files."""
 
+import difflib
 import json
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,9 +89,14 @@ def read_study(file: Path) -> "Study":
     claims = given.get("hypotheses")
     if isinstance(claims, list) and (wrong := [claim for claim in claims if not isinstance(claim, dict)]):
         raise ConfigError(f"{file}: hypotheses: one is {wrong[0]}: expected fields such as arm, against and expect")
+    known = [each.name for each in fields(StudyFile)]
+    if wrong := [name for name in given if name not in known]:
+        nearest = difflib.get_close_matches(str(wrong[0]), known, n=1)
+        advice = f"did you mean {nearest[0]}?" if nearest else f"expected some of {', '.join(known)}"
+        raise ConfigError(f"{file}: {wrong[0]}: no field of a study: {advice}")
     try:
-        fields = {name: value for name, value in given.items() if value is not None}
-        found: StudyFile = parser.instantiate(parser.parse_object({"study": fields})).study
+        values = {name: value for name, value in given.items() if value is not None}
+        found: StudyFile = parser.instantiate(parser.parse_object({"study": values})).study
     except Exception as error:  # jsonargparse raises several kinds
         raise ConfigError(f"{file}: {_in_words(explain_error(error, {'': parser}))}") from error
     seeds = found.seeds if isinstance(found.seeds, dict) else {"default": found.seeds}

@@ -38,31 +38,25 @@ class CaseWarnings:
 
     def sentences(self, cases: int) -> list[str]:
         """Return one sentence per warning. ``cases`` is the number of scored cases."""
-        sentences = []
-        if self.missing_predictions:
-            text = f"{len(self.missing_predictions)} of {cases} cases have no prediction and are scored as empty"
-            sentences.append(f"{text}: {first_few(self.missing_predictions)}")
-        if self.failed:
-            text = f"{plural(len(self.failed), 'case')} could not be scored, left out of all means"
-            sentences.append(f"{text}: {first_few(self.failed)}")
-        if self.unknown_labels:
-            unknown = sorted({label for labels in self.unknown_labels.values() for label in labels})
-            listed = ", ".join(map(str, unknown[:MAX_NAMES]))
-            more = "" if len(unknown) <= MAX_NAMES else f" and {len(unknown) - MAX_NAMES} more"
-            text = f"labels that belong to no class are scored as background: {listed}{more}"
-            sentences.append(f"{text}, in {first_few(self.unknown_labels)}")
-        if self.trained_on:
-            text = f"{len(self.trained_on)} of {cases} cases are training cases of the model, their scores are too good"
-            sentences.append(f"{text}: {first_few(self.trained_on)}")
-        if self.same_name:
-            text = f"{len(self.same_name)} of {cases} cases have the id of a training case, but another image"
-            condition = "if they show the same scan or person, their scores are too good"
-            sentences.append(f"{text}; {condition}: {first_few(self.same_name)}")
+        unknown = sorted({label for labels in self.unknown_labels.values() for label in labels})
+        more = f" and {len(unknown) - MAX_NAMES} more" if len(unknown) > MAX_NAMES else ""
+        integers = ", ".join(map(str, unknown[:MAX_NAMES])) + more
+        told = {
+            f"{len(self.missing_predictions)} of {cases} cases have no prediction and are scored as empty: ": (
+                self.missing_predictions
+            ),
+            f"{plural(len(self.failed), 'case')} could not be scored, left out of all means: ": self.failed,
+            f"labels that belong to no class are scored as background: {integers}, in ": self.unknown_labels,
+            f"{len(self.trained_on)} of {cases} cases are training cases of the model, their scores are too good: ": (
+                self.trained_on
+            ),
+            f"{len(self.same_name)} of {cases} cases have the id of a training case, but another image; if they show "
+            "the same scan or person, their scores are too good: ": self.same_name,
+            f"{plural(len(self.edited), 'mask')} changed after prediction, scored with the changes: ": self.edited,
+        }
+        sentences = [text + first_few(names) for text, names in told.items() if names]
         if self.unknown_training:
             sentences.append("the training cases of the model are not recorded: scores of training cases are too good")
-        if self.edited:
-            text = f"{plural(len(self.edited), 'mask')} changed after prediction, scored with the changes"
-            sentences.append(f"{text}: {first_few(self.edited)}")
         if self.same_files:
             sentences.append("predictions and references are the same files: the scores mean nothing")
         return sentences

@@ -51,7 +51,9 @@ def explain_run(
     with progress_bar("checking", len(cases) * (count_steps(model, controls) + 1)) as done:
         for case in cases if attends else ():
             with _noting_failure(failed, case.id, model):
-                controls.maps[case.id] = predict_common_maps(model, case)
+                maps = predict_common_maps(model, case)
+                if not all(weights.isnan().all() for weights in maps.values()):  # as of a scan without foreground
+                    controls.maps[case.id] = maps
             done()
         for seed, case in enumerate(cases):
             if case.id not in failed:

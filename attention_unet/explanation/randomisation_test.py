@@ -27,13 +27,16 @@ def randomise_weights(model: Model, seed: int) -> Model:
 
 
 def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Return Spearman's rank correlation of two maps, -1 to 1, on about ``MAX_VOXELS`` voxels; 0 if one is constant.
+    """Return Spearman's rank correlation of two maps, -1 to 1, on ``MAX_VOXELS`` voxels at most; 0 if one is constant.
 
     Voxels where one is NaN are left out.
     """
     known = ~(np.isnan(one) | np.isnan(other))
-    step = max(int(known.sum()) // MAX_VOXELS, 1)
-    ranks = [rankdata(values[known][::step]) for values in (one, other)]
-    if not known.any() or any(np.ptp(each) == 0 for each in ranks):
+    count = int(known.sum())
+    chosen = np.arange(count)
+    if count > MAX_VOXELS:  # at equal steps, some planes would have no voxel
+        chosen = np.random.default_rng(0).choice(count, MAX_VOXELS, replace=False, shuffle=False)
+    ranks = [rankdata(values[known][chosen]) for values in (one, other)]
+    if not count or any(np.ptp(each) == 0 for each in ranks):
         return 0.0
     return float(np.corrcoef(*ranks)[0, 1])

@@ -27,9 +27,7 @@ from attention_unet.scans.volume_files import list_files
 
 log = logging.getLogger(__name__)
 
-IDENTITY = (  # of equal predictions
-    *("models_sha256", "overlap", "whole_scan", "tta", "drop_small", "channel", "missing", "file_format", "codes"),
-)
+MAY_DIFFER = ("labels", "versions", "models")  # in descriptions of equal predictions
 
 
 def describe_predictions(
@@ -67,7 +65,7 @@ def update_record(output: Path, facts: Mapping[str, Any]) -> None:
 
 def is_same(record: Mapping[str, Any], description: Mapping[str, Any]) -> bool:
     """Return whether predictions of a record are of the same models and settings as a description."""
-    return all(record.get(key) == description[key] for key in IDENTITY)
+    return all(record.get(key) == description[key] for key in description.keys() - MAY_DIFFER)
 
 
 def begin_part(

@@ -33,6 +33,8 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
         ([*PREDICT, "--memory-gb", "0"], "--memory-gb is 0.0: expected more than 0"),
         (["predict", "-i", "x", "-o", "o"], "error: the following arguments are required: --model\n"),
         (["predict"], "error: the following arguments are required: --input, --output, --model\n"),
+        (["explain"], "error: the following arguments are required: run\n"),
+        (["compare", "-o", "out"], "error: the following arguments are required: evaluations\n"),
         ([*PREDICT, "--memory-gb", "a"], "--memory-gb is a: expected a number or null\n"),
         (["attention", "--init", "shut"], "error: --init is shut: expected 'open' or 'paper'\n"),
         (["train", "--data.patch", "[a,8]"], "data.patch is ['a', 8]: expected a list of whole numbers or null\n"),

@@ -78,6 +78,20 @@ def test_a_case_that_is_too_large_for_a_gpu_stops_no_other(cohort, run, tmp_path
     assert [case["case"] for case in found["cases"]] == seen[1:]
 
 
+@pytest.mark.usefixtures("few_deletions")
+def test_the_maps_of_a_blank_scan_replace_no_others(cohort, run, tmp_path):
+    copied, scans = shutil.copytree(run, tmp_path / "phantom"), shutil.copytree(cohort, tmp_path / "scans")
+    blank, other = sorted(json.loads((run / "splits.json").read_text())["validation"])
+    for path in (scans / "imagesTr").glob(f"{blank}*"):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.zeros(image.shape, np.float32), image.affine), path)
+    assert main(["explain", str(copied), "--root", str(scans), "--cases", "2"]) == 0
+    found = json.loads((copied / "held-out" / "explanation.json").read_text())
+    dice = {case["case"]: case["dice"] for case in found["cases"]}
+    assert dice[other]["as trained"] > 0
+    assert "another case" not in dice[other]
+
+
 def test_wrong_calls_are_told(tmp_path, capsys):
     assert main(["explain", str(tmp_path)]) == 2
     assert "not a run folder" in capsys.readouterr().err

@@ -34,5 +34,9 @@ def test_similarity_is_spearmans():
     assert rank_correlation(one, one**3) == pytest.approx(1)
     assert rank_correlation(one, -one) == pytest.approx(-1)
     assert rank_correlation(one, np.zeros_like(one)) == 0
+    wide = random.random((320, 320, 40))
+    planes = wide.copy()
+    planes[..., 0] = random.random((320, 320))  # every 40th voxel
+    assert rank_correlation(wide, planes) == pytest.approx(0.975, abs=0.005)
     large = np.arange(3 * MAX_VOXELS, dtype=float)
     assert rank_correlation(large, large**2) == pytest.approx(1)

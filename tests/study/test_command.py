@@ -166,6 +166,7 @@ def test_arms_differ_in_their_fields_only(file):
         ({"seeds": 0.5}, r"seeds is 0\.5: expected a list of whole numbers or such a list by name"),
         ({"question": None}, "question: missing"),
         ({"margins": 1}, r"margins.*did you mean margin\?"),
+        ({"foo": 1}, "foo: no field of a study: expected some of question, config, arms"),
         (
             {"arms": {"none": {"attention.skip": "gate"}}},
             r"none: key 'attention\.skip' is no field of a configuration: did you mean attention\.skips\?",
