@@ -32,19 +32,18 @@ function axes({ width, height, x, y, xLabel, yLabel, label }) {
   return { chart, atX, atY, baseline: height - bottom };
 }
 
-// Return the lowest and the highest value, of any number of values: Math.min(...values) fails from about 100,000.
-function rangeOf(values) {
-  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+// Return the ends of an axis: the lowest and the highest of any number of values (Math.min(...values) fails from about
+// 100,000), and a share of their distance on both sides.
+function span(values, padding) {
+  const [low, high] = values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  const room = (high - low || Math.abs(high) || 1) * padding;
+  return [low - room, high + room];
 }
 
 // Draw lines through points [x, y]. The legend has the name and the last value of each line.
 function lineChart({ label, xLabel, yLabel, series, digits, y, diagonal }) {
   const points = series.flatMap((line) => line.points);
   const xs = points.map((point) => point[0]), ys = points.map((point) => point[1]);
-  const span = (values, padding) => {
-    const [low, high] = rangeOf(values), room = (high - low || Math.abs(high) || 1) * padding;
-    return [low - room, high + room];
-  };
   const range = y || span(ys, 0.06), domain = y && diagonal ? y : span(xs, 0.02);
   const { chart, atX, atY } = axes({ width: 460, height: 280, x: domain, y: range, xLabel, yLabel, label });
   if (diagonal) chart.append(drawing("line", { x1: atX(0), y1: atY(0), x2: atX(1), y2: atY(1), class: "diagonal" }));
@@ -63,9 +62,8 @@ function lineChart({ label, xLabel, yLabel, series, digits, y, diagonal }) {
 function dotChart({ label, yLabel, groups, digits, onpick }) {
   const finite = groups.flatMap((group) => group.values.map((point) => point.value).filter(Number.isFinite));
   if (!finite.length) return element("p", { class: "muted" }, "Not defined for any case.");
-  const [low, high] = rangeOf(finite), room = (high - low || Math.abs(high) || 1) * 0.06;
   const width = Math.max(420, 72 + groups.length * 104);
-  const { chart, atX, atY, baseline } = axes({ width, height: 320, x: [0, groups.length], y: [low - room, high + room], yLabel, label });
+  const { chart, atX, atY, baseline } = axes({ width, height: 320, x: [0, groups.length], y: span(finite, 0.06), yLabel, label });
   groups.forEach((group, column) => {
     const middle = atX(column + 0.5), values = group.values.filter((point) => Number.isFinite(point.value));
     const sorted = values.map((point) => point.value).sort((a, b) => a - b);

@@ -56,9 +56,9 @@ function showGains() {
 // Draw a point for each of [x, y, name]; x is logarithmic if asked for.
 function scatterChart({ label, xLabel, yLabel, series, logarithmic }) {
   const points = series.flatMap((each) => each.points), scale = logarithmic ? Math.log10 : (value) => value;
-  const span = (values, room) => { const [low, high] = rangeOf(values), more = (high - low || Math.abs(high) || 1) * room; return [low - more, high + more]; };
-  const { chart, atX, atY } = axes({ width: 460, height: 280, x: span(points.map((point) => scale(point[0])), 0.08), y: span([0, ...points.map((point) => point[1])], 0.08), xLabel, yLabel, label });
-  const [low, high] = span(points.map((point) => scale(point[0])), 0.08);
+  const x = span(points.map((point) => scale(point[0])), 0.08), y = span([0, ...points.map((point) => point[1])], 0.08);
+  const { chart, atX, atY } = axes({ width: 460, height: 280, x, y, xLabel, yLabel, label });
+  const [low, high] = x;
   chart.append(drawing("line", { x1: atX(low), x2: atX(high), y1: atY(0), y2: atY(0), class: "zero" }));
   for (const { colour, points: of } of series)
     for (const [x, y, name] of of) chart.append(drawing("circle", { cx: atX(scale(x)), cy: atY(y), r: logarithmic ? 2.6 : 5, fill: colour }, drawing("title", {}, `${name}: ${signed(y)}`)));
