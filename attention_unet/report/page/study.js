@@ -77,10 +77,10 @@ function showCosts() {
   section("costs", "Gain at equal time",
     known.length ? scatterChart({ label: "Gain at equal time over the time of a step", xLabel: `seconds of a step, as a multiple of ${control}`, yLabel: "gain at equal time",
       series: known.map((cost) => ({ name: cost.arm, colour: colourOfArm(cost.arm), points: [[cost.ratio, cost.gain.mean, cost.arm]] })) }) : note("No arm has results at equal time yet."),
-    table("cost-table", ["Arm", "Parameters", "Operations of a forward pass (10⁹)", "ms a step", `times ${control}`, `Gain over ${control} at equal time`, "95 %", "by the times of other turns"],
+    table("cost-table", ["Arm", "Parameters", "10⁹ operations", "ms a step", `times ${control}`, `Gain over ${control}`, "95 %", "by other turns"],
       costs.map((cost) => [cost.arm, cost.parameters.toLocaleString("en"), readable(cost.macs / 1e9, 2), readable(1000 * cost.seconds, 0), readable(cost.ratio, 2), cost.gain ? signed(cost.gain.mean) : "", cost.gain ? interval(cost.gain) : "", cost.range ? `${signed(cost.range[0])} to ${signed(cost.range[1])}` : ""])),
     unsure.length ? element("p", { class: "warning" }, `The times of the turns differ so much that the gain at equal time of ${unsure.join(", ")} changes by more than the margin, or is unknown for some. Measure again by --plan on an idle machine.`) : null,
-    note("Explored, not tested. The slower arm trains no longer than the faster one: the validations of both at the same number of seconds are compared, on the line between two validations. Operations are multiply-accumulates."));
+    note("Explored, not tested. The slower arm trains no longer than the faster one: the validations of both at the same number of seconds are compared, on the line between two validations. Operations are multiply-accumulates of a forward pass. Last column: the gain by the times of other turns of the measurement."));
 }
 
 function showCurves() {
