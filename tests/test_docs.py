@@ -13,6 +13,8 @@ from PIL import Image
 import attention_unet.attention as package
 from attention_unet.attention import CONTROLS, MECHANISMS, NAMES, WRAPPERS, Attention, build, find_mechanism, options_of
 from attention_unet.attention.cost import count_macs
+from attention_unet.config import Config
+from attention_unet.training.optimizer import DECAY_OF_ADAM
 from tests.conftest import REPOSITORY
 
 PAGES = sorted((REPOSITORY / "docs" / "attention").glob("*.md"))
@@ -123,3 +125,25 @@ def test_the_tables_of_costs_are_those_of_today(heading, channels, grid, init):
         )
         parameters = sum(p.numel() for p in attention.parameters())
         assert told[name] == (f"{parameters:,}", f"{count_macs(attention, inputs) / 1e6:,.3f}"), name
+
+
+def test_the_method_states_the_defaults():
+    text = " ".join((REPOSITORY / "docs" / "method.md").read_text(encoding="utf-8").split())
+    config = Config()
+    network, training, augmentation = config.network, config.training, config.augmentation
+    low, high = augmentation.scale
+    for words in (
+        f"up to {network.max_channels}",
+        f"weight decay {training.weight_decay:g}, all other weights by AdamW with "
+        f"{training.weight_decay * DECAY_OF_ADAM:g}",
+        f"learning rate {training.learning_rate:g}, which rises over the first {100 * training.warmup:g} %",
+        f"(decay {training.average:g} at most)",
+        f"With probability {augmentation.affine:g}: rotation by up to {augmentation.rotation_degrees:g}°",
+        f"zoom by {low:g} to {high:g}",
+        f"shifts by up to {augmentation.shift:g} voxels",
+        f"deformation with a standard deviation of {augmentation.bend:g} voxels",
+        f"a bias field ({augmentation.bias_field:g})",
+        f"lower resolution ({augmentation.low_resolution:g})",
+        *(f"{name} ({getattr(augmentation, name):g})" for name in ("noise", "blur", "brightness", "contrast", "gamma")),
+    ):
+        assert words in text
