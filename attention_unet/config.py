@@ -194,7 +194,7 @@ class TrainingConfig:
         steps: budget in optimiser steps.
         batch: patches per step, over all devices. Default: 2 volumes or 8 slices on a CPU, up to 16 on a GPU.
         learning_rate: learning rate of Muon and AdamW. It rises linearly during the warm-up, and falls to
-            a hundredth over the last eighth of the budget.
+            a hundredth over the last half of the budget.
         warmup: share of the budget over which the learning rate rises.
         weight_decay: weight decay of Muon; that of AdamW is a twentieth of it.
         clip_norm: largest norm of the gradient.

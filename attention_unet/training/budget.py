@@ -10,7 +10,7 @@ VALIDATING = 0.04  # largest share of a budget in minutes for validations before
 CASE_WORK = 0.8  # time to predict the voxels of a patch / time to train on them
 LARGER_OVERLAP_WORK = 1.5**3  # time to predict with an overlap of 0.5 / time with 0.25
 LARGEST_CASE = 0.1  # share of a budget in minutes; if a case takes longer, the last validation is without overlap
-FALLING = 1 / 8  # last share of a budget, over which the learning rate falls; docs/experiments.md, 2026-11-29
+FALLING = 1 / 2  # last share of a budget, over which the learning rate falls; docs/experiments.md, 2026-11-30
 LOWEST_RATE = 0.01  # least share of the learning rate
 RESERVED = 1.2  # time kept for the last validation, and the most it may take / time expected for it
 
@@ -94,11 +94,11 @@ class Budget:
         return (self.elapsed - self.elapsed_before) * (self.steps - step) / done if done > 0 else math.inf
 
 
-def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Return the share of the full learning rate: a linear rise during warm-up, then 1, then a linear fall.
+def learning_rate_factor(progress: float, warmup: float, falling: float = FALLING) -> float:
+    """Return the share of the full learning rate: a linear rise, then 1, then a linear fall over the share ``falling``.
 
-    Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations" (2024, arXiv:2405.18392),
-    found such a short fall as good as a cosine in language models.
+    Bergsma et al., "Straight to Zero: Why Linearly Decaying the Learning Rate to Zero Works Best for LLMs" (ICLR 2025,
+    arXiv:2502.15938), found long falls better than short ones in language models.
     """
     rise = progress / warmup if warmup else 1.0
-    return max(min(rise, 1.0, (1 - progress) / FALLING), LOWEST_RATE)
+    return max(min(rise, 1.0, (1 - progress) / falling), LOWEST_RATE)

@@ -33,7 +33,7 @@ from attention_unet.training.parts import synchronise
 
 log = logging.getLogger(__name__)
 
-WARMUP = 0.05  # share of the locator's budget
+WARMUP, FALLING = 0.05, 1 / 8  # shares of the locator's budget in which its learning rate rises and falls
 RECALL, LOWEST_RECALL = 0.999, 0.99  # least share of the structures' voxels in the box: mean, each case or class
 MOST_VOLUME = 0.6  # largest share of the scans that the box may fill
 TRIED_STEPS = 6  # steps after which it is judged whether there is time for enough of them; the first is slow
@@ -139,7 +139,7 @@ def _learn(learner: Learner, patches: PatchDataset, budget: Budget, config: Conf
                     return budget.seconds is None or learner.step > TRIED_STEPS
                 batch = next(batches)
                 began = time.monotonic()
-                rate = config.training.learning_rate * learning_rate_factor(progress, WARMUP)
+                rate = config.training.learning_rate * learning_rate_factor(progress, WARMUP, FALLING)
                 learner.learn(batch, rate).read_loss()
                 if threads:
                     threads.record(time.monotonic() - began)

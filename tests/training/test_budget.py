@@ -53,7 +53,11 @@ def test_learning_rate_rises_stays_and_falls():
     assert 0 < factors[0] < factors[1]
     assert factors[:11] == sorted(factors[:11])
     assert factors[5] == pytest.approx(0.5)
-    assert factors[10:88] == [1.0] * 78
-    assert factors[88:] == pytest.approx([0.96, 0.88, 0.8, 0.72, 0.64, 0.56, 0.48, 0.4, 0.32, 0.24, 0.16, 0.08, 0.01])
+    assert factors[10:51] == [1.0] * 41
+    assert factors[51:100] == pytest.approx([1 - n / 50 for n in range(1, 50)])
+    assert factors[100] == 0.01
+    short = [learning_rate_factor(p / 100, 0.1, 1 / 8) for p in range(101)]
+    assert short[10:88] == [1.0] * 78
+    assert short[88:] == pytest.approx([0.96, 0.88, 0.8, 0.72, 0.64, 0.56, 0.48, 0.4, 0.32, 0.24, 0.16, 0.08, 0.01])
     assert learning_rate_factor(0.0, warmup=0.0) == 1
     assert learning_rate_factor(1.0, warmup=0.0) > 0  # a budget that is over before the first step still trains it

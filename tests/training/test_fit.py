@@ -103,15 +103,15 @@ def test_the_network_has_the_time_that_its_locator_leaves(by_the_clock):
     steps, seconds, clock = by_the_clock(0.01, locating=4.0, minutes=0.2, validations=2, warmup=0.3)
     assert seconds == pytest.approx([8.0, 12.0], abs=0.5)
     assert steps[0] == pytest.approx((8.0 - 4.0 - 0.5) / 0.2, abs=2)
-    assert clock.rates[0] < clock.rates[-1]  # a warm-up of its own
+    assert clock.rates[0] < 0.2 * max(clock.rates)  # a warm-up of its own
 
 
 def test_the_learning_rate_rises_as_configured_and_falls_at_the_end(by_the_clock):
     _, _, clock = by_the_clock(0.01, steps=40, validations=1, warmup=0.3)
     rising = [step / 12 for step in range(1, 12)]
     assert clock.rates[1:12] == pytest.approx([0.002 * share for share in rising])
-    assert clock.rates[12:36] == [0.002] * 24
-    assert clock.rates[35:] == pytest.approx([0.002, 0.0016, 0.0012, 0.0008, 0.0004])
+    assert clock.rates[12:21] == [0.002] * 9
+    assert clock.rates[20:] == pytest.approx([0.002 * (1 - n / 20) for n in range(20)])
 
 
 def test_large_volumes_leave_most_of_the_time_to_train(by_the_clock, caplog):

@@ -95,7 +95,7 @@ function showCurves() {
       series: drawn.map(({ arm, points }) => ({ name: arm, colour: colourOfArm(arm), points: points.map(([step, dice]) => [step * reading.of(arm), dice]) })) }));
   };
   section("curves", "Learning curves", readings.length > 1 ? select("Over", readings, draw) : null, chart,
-    note("Means over the trainings with folds and seeds that all arms have finished. The learning rate falls at the end of a training, so an earlier validation may be a little lower than what a training of that length gives."));
+    note("Means over the trainings with folds and seeds that all arms have finished. The learning rate falls in the second half of a training, so an earlier validation may be a little lower than what a training of that length gives."));
   draw("steps");
 }
 
