@@ -1,7 +1,7 @@
 """Segment a scan with an exported network: ``python onnx_predict.py mine.onnx scan.nii.gz mask.nii.gz``.
 
-Needs numpy, nibabel and onnxruntime only; neither torch nor attention_unet. It follows docs/own_program.md step by step,
-for 3-D networks without thick slices, so that it can be translated into other languages.
+Needs numpy, nibabel and onnxruntime only; neither torch nor attention_unet. It follows docs/own_program.md step by
+step, for 3-D networks without thick slices, so that it can be translated into other languages.
 """
 
 import itertools
