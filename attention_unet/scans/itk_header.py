@@ -109,9 +109,11 @@ def check_header(path: Path) -> None:
         if "(" not in text and min((n for n in _parse_numbers(path, text) if n is not None), default=0.0) <= 0:
             raise DataError(f"{path}: its header has voxels of {text} mm: expected sizes above 0; repair it")
     for name in () if is_meta else NRRD_VECTORS:
-        missing = _parse_numbers(path, header.get(name, "")).count(None)
-        if missing > _channel_axes(header.get("dimension", "")):
-            raise DataError(f"{path}: its header has no numbers for an axis in {name!r}: export it again")
+        unknown = _parse_numbers(path, header.get(name, "")).count(None)
+        if name == "space directions" and unknown > _channel_axes(header.get("dimension", "")):
+            raise DataError(
+                f"{path}: its header has {header[name]}: expected a direction for each axis; export it again"
+            )
     channels = header.get("ElementNumberOfChannels", "1")
     is_bytes = header.get("ElementType", "").endswith(("_UCHAR", "_CHAR"))
     if (is_bytes and channels in ("3", "4")) or COLOURS.search(header.get("kinds", "")):
