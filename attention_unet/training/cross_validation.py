@@ -205,21 +205,27 @@ def _predict_folds(
 ) -> dict[str, str]:
     """Predict the held-out cases of folds; return the reason for each case that failed."""
     failed: dict[str, str] = {}
-    runs = {} if keep_all_components else {fold: folder / f"fold{fold}" for fold in splits}
-    trained = {fold: load_model(run, CPU) for fold, run in runs.items() if _is_trained(run)}
     for fold in folds:
         run = folder / f"fold{fold}"
         cases = [case for case in dataset.cases if case.id in splits[fold].validation]
-        # The held-out cases of other folds decide, so that no fold is evaluated with a decision from its own cases.
-        others = [model for other, model in trained.items() if other != fold]
+        others = [folder / f"fold{other}" for other in splits if other != fold]
         model = load_model(run, choose_device(config.training.accelerator))
         settings = Settings(
             precision=choose_precision(config.training.precision, model.device),
             tta=tta,
-            drop_small=tuple(cleaned_classes(others, Settings())) if others else (),
+            drop_small=() if keep_all_components else _choose_cleaned_classes(others),
         )
         failed |= predict_cases([model], cases, run / PREDICTIONS, settings, resume=True, overwrite=True)
     return failed
+
+
+def _choose_cleaned_classes(runs: Sequence[Path]) -> tuple[str, ...]:
+    """Return the classes whose small components are dropped.
+
+    The held-out cases of other folds decide, so that no fold is evaluated with a decision from its own cases.
+    """
+    models = [load_model(run, CPU) for run in runs if _is_trained(run)]
+    return tuple(cleaned_classes(models, Settings())) if models else ()
 
 
 def _is_trained(run: Path) -> bool:

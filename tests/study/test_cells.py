@@ -100,7 +100,7 @@ def test_a_stopped_cell_goes_on_to_the_same_numbers(small, done, tmp_path):
     with mock.patch.object(Monitor, "record_step", interrupting), pytest.raises(Interrupted):
         run_cell(filled, registration, CELL, tmp_path)
     assert not finished_record(registration, CELL, tmp_path)
-    other_folds = "attention_unet.training.cross_validation.cleaned_classes"
+    other_folds = "attention_unet.training.cross_validation._choose_cleaned_classes"
     with mock.patch(other_folds, side_effect=AssertionError("depends on which other folds are finished")):
         run_cell(filled, registration, CELL, tmp_path)
     one, other = ((folder / "cells" / f"{CELL.name}.csv").read_text() for folder in (tmp_path, done))
