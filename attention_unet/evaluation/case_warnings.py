@@ -41,20 +41,23 @@ class CaseWarnings:
         unknown = sorted({label for labels in self.unknown_labels.values() for label in labels})
         more = f" and {len(unknown) - MAX_NAMES} more" if len(unknown) > MAX_NAMES else ""
         integers = ", ".join(map(str, unknown[:MAX_NAMES])) + more
-        told = {
-            f"{len(self.missing_predictions)} of {cases} cases have no prediction and are scored as empty: ": (
-                self.missing_predictions
+        missing, seen, same_name = map(len, (self.missing_predictions, self.trained_on, self.same_name))
+        found = [
+            (f"{missing} of {cases} cases have no prediction and are scored as empty: ", self.missing_predictions),
+            (f"{plural(len(self.failed), 'case')} could not be scored, left out of all means: ", self.failed),
+            (f"labels that belong to no class are scored as background: {integers}, in ", self.unknown_labels),
+            (
+                f"{seen} of {cases} cases are training cases of the model, their scores are too good: ",
+                self.trained_on,
             ),
-            f"{plural(len(self.failed), 'case')} could not be scored, left out of all means: ": self.failed,
-            f"labels that belong to no class are scored as background: {integers}, in ": self.unknown_labels,
-            f"{len(self.trained_on)} of {cases} cases are training cases of the model, their scores are too good: ": (
-                self.trained_on
+            (
+                f"{same_name} of {cases} cases have the id of a training case, but another image; if they show the same "
+                "scan or person, their scores are too good: ",
+                self.same_name,
             ),
-            f"{len(self.same_name)} of {cases} cases have the id of a training case, but another image; if they show "
-            "the same scan or person, their scores are too good: ": self.same_name,
-            f"{plural(len(self.edited), 'mask')} changed after prediction, scored with the changes: ": self.edited,
-        }
-        sentences = [text + first_few(names) for text, names in told.items() if names]
+            (f"{plural(len(self.edited), 'mask')} changed after prediction, scored with the changes: ", self.edited),
+        ]
+        sentences = [text + first_few(names) for text, names in found if names]
         if self.unknown_training:
             sentences.append("the training cases of the model are not recorded: scores of training cases are too good")
         if self.same_files:
