@@ -51,8 +51,8 @@ class CaseWarnings:
                 self.trained_on,
             ),
             (
-                f"{same_name} of {cases} cases have the id of a training case, but another image; if they show the same "
-                "scan or person, their scores are too good: ",
+                f"{same_name} of {cases} cases have the id of a training case, but another image; if they show the "
+                "same scan or person, their scores are too good: ",
                 self.same_name,
             ),
             (f"{plural(len(self.edited), 'mask')} changed after prediction, scored with the changes: ", self.edited),
