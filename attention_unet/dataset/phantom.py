@@ -5,7 +5,6 @@ slices, oblique, stored in any of the 48 axis orders, with a coil's bias field a
 """
 
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from attention_unet.errors import ConfigError
-from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.atomic import replacing
+from attention_unet.files.json_file import write_json
 
 Array = NDArray[np.float64]
 
@@ -53,7 +53,7 @@ def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[
         "numTraining": training,
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in files],
     }
-    write_text(folder / "dataset.json", json.dumps(description, indent=1) + "\n")
+    write_json(folder / "dataset.json", description)
     return folder
 
 

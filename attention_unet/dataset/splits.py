@@ -1,7 +1,6 @@
 """Make or read cross-validation folds, which are the same on every machine and saved with the run."""
 
 import dataclasses
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,7 @@ import numpy as np
 
 from attention_unet.config import DataConfig
 from attention_unet.errors import ConfigError, DataError, first_few, plural
-from attention_unet.files.atomic import write_text
-from attention_unet.files.json_file import read_json, read_object
+from attention_unet.files.json_file import read_json, read_object, write_json
 from attention_unet.files.run_folder import SPLIT
 
 log = logging.getLogger(__name__)
@@ -134,7 +132,7 @@ def choose_late_cases(ids: Sequence[str], subjects: Mapping[str, str], seed: int
 def write_split(path: Path, split: Split, fold: int | None = None) -> None:
     """Write a split as JSON: case ids, and the number of the fold if given."""
     plain = dataclasses.asdict(split) | ({} if fold is None else {"fold": fold})
-    write_text(path, json.dumps(plain, indent=1) + "\n")
+    write_json(path, plain)
 
 
 def read_split(path: Path) -> Split:

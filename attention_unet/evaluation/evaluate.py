@@ -1,6 +1,5 @@
 """Evaluate predicted label maps against true ones, made by any program: write scores, tables and pictures."""
 
-import json
 import logging
 import math
 import os
@@ -25,6 +24,7 @@ from attention_unet.evaluation.score import score_cases
 from attention_unet.evaluation.structure_attention import write_structure_attention
 from attention_unet.evaluation.summary import Summary, summarise
 from attention_unet.files.atomic import write_text
+from attention_unet.files.json_file import write_json
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import REPORT, SUBJECTS
@@ -183,9 +183,8 @@ def evaluate_cases(
     summary = summarise(rows, case_warnings, settings)
     check_results(output)  # again: a file may have appeared during scoring
     write_evaluated_files(output, files)  # first: it marks the folder as that of an evaluation
-    plain = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
     write_text(output / "metrics.csv", metrics_to_csv(rows))
-    write_text(output / "summary.json", plain)
+    write_json(output / "summary.json", summary.to_json())
     log.info("metrics.csv and summary.json are in %s", output)
     failed |= write_calibration(output, files) | write_structure_attention(output, files)
     if components:

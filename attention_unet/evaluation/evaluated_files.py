@@ -1,6 +1,5 @@
 """Write and read ``scored.json``: the classes and files of an evaluation. It marks the folder of an evaluation."""
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,8 +9,7 @@ from typing import Any, cast
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, first_few
-from attention_unet.files.atomic import write_text
-from attention_unet.files.json_file import parse_object, read_object
+from attention_unet.files.json_file import parse_object, read_object, write_json
 from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_folder import attention_path
 from attention_unet.places import PLACES
@@ -72,7 +70,7 @@ def write_evaluated_files(evaluation: Path, files: EvaluatedFiles) -> None:
             for name, case in files.cases.items()
         },
     }
-    write_text(evaluation / SCORED, json.dumps(plain, indent=1) + "\n")
+    write_json(evaluation / SCORED, plain)
 
 
 def read_evaluated_files(evaluation: Path) -> EvaluatedFiles:

@@ -1,6 +1,5 @@
 """Check the attention of a run on some of its held-out cases; the report of the run shows the findings."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from attention_unet.evaluation.rows import mean_dice, read_metrics
 from attention_unet.explanation.checks import CaseChecks, Controls, check_case, count_steps, predict_common_maps
 from attention_unet.explanation.findings import summarise_findings
 from attention_unet.explanation.randomisation_test import randomise_weights
-from attention_unet.files.atomic import write_text
+from attention_unet.files.json_file import write_json
 from attention_unet.files.run_folder import EXPLANATION, SPLIT
 from attention_unet.inference.model import Model
 from attention_unet.inference.model_file import load_model
@@ -60,7 +59,7 @@ def explain_run(
                 with _noting_failure(failed, case.id, model):
                     checks.append(check_case(model, controls, case, files.predicted[case.id].parent, seed, done))
     findings = summarise_findings(checks, model.sha256)
-    write_text(folder / EXPLANATION, json.dumps(findings, indent=1, allow_nan=False) + "\n")
+    write_json(folder / EXPLANATION, findings)
     return findings, failed
 
 

@@ -1,7 +1,6 @@
 """Export a model as a MONAI bundle, which needs MONAI only: configuration files, and the network as TorchScript."""
 
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 import torch
 
 from attention_unet.export.program import SAME, Run, WindowNetwork, draw_window, quietly, refuse
-from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.atomic import replacing
+from attention_unet.files.json_file import write_json
 from attention_unet.inference.model import Model
 
 NETWORK, CONFIG, METADATA = "models/model.ts", "configs/inference.json", "configs/metadata.json"
@@ -49,8 +49,8 @@ def write_bundle(model: Model, description: dict[str, Any], folder: Path) -> Non
     with replacing(folder / NETWORK) as partial:
         traced.save(str(partial))
     config = inference_config(model, bound_to_cpu='value="cpu"' in str(traced.inlined_graph))
-    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
-    write_text(folder / METADATA, json.dumps(metadata(model, description), indent=2) + "\n")
+    write_json(folder / CONFIG, config)
+    write_json(folder / METADATA, metadata(model, description))
 
 
 def read_bundle(folder: Path) -> Run:

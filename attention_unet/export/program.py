@@ -16,7 +16,8 @@ from torch.export import Dim, ExportedProgram
 
 from attention_unet.attention.pairwise.scaled_dot_product import PairwiseAttention
 from attention_unet.errors import ConfigError
-from attention_unet.files.atomic import replacing, write_text
+from attention_unet.files.atomic import replacing
+from attention_unet.files.json_file import write_json
 from attention_unet.inference.model import Model
 
 Run = Callable[[Tensor], Tensor]
@@ -95,7 +96,7 @@ def write_onnx(model: Model, description: dict[str, Any], file: Path) -> None:
         proto.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
     with replacing(file) as partial:
         partial.write_bytes(proto.SerializeToString())
-        write_text(facts_path(file), json.dumps(facts, indent=2) + "\n")
+        write_json(facts_path(file), facts)
 
 
 def facts_path(file: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Read JSON files strictly: anything that a lenient parser would ignore is an error that names the file."""
+"""Write JSON files, and read them strictly: what a lenient parser would ignore is an error that names the file."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attention_unet.errors import DataError
+from attention_unet.files.atomic import write_text
 
 T = TypeVar("T")
 
@@ -41,6 +42,14 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not readable JSON ({error}): repair it") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all.
+
+    Raise DataError if the file cannot be written, ValueError for a number that is not finite: ``read_json`` refuses it.
+    """
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _refuse_repeated_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from attention_unet.dataset.splits import read_held_out
 from attention_unet.errors import ConfigError, first_few
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text
-from attention_unet.files.json_file import read_object
+from attention_unet.files.json_file import read_object, write_json
 from attention_unet.files.paths import relative_path
 from attention_unet.files.prediction_folder import PARTS
 from attention_unet.inference.model_file import versions
@@ -120,7 +120,7 @@ def describe_derivative(output: Path, source: Path, suffixes: Sequence[str]) -> 
                 text = f"describes {what}{given!r}, expected {expected!r}: name another folder with -o"
                 raise ConfigError(f"{there}: {text}")
     else:
-        write_text(there, json.dumps(description, indent=2) + "\n")
+        write_json(there, description)
     if not (output / IGNORED).exists():
         write_text(output / IGNORED, "".join(f"{name}\n" for name in OTHER_FILES))
 

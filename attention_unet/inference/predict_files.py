@@ -1,6 +1,5 @@
 """Predict cases one after another and write their results to files."""
 
-import json
 import logging
 import os
 import tempfile
@@ -18,7 +17,8 @@ from attention_unet.dataset.case_facts import image_digest
 from attention_unet.dataset.cases import Case
 from attention_unet.dataset.reading import read_channels
 from attention_unet.errors import DataError, UserError, raise_interruption, replace_paths
-from attention_unet.files.atomic import PARTIAL, check_writable, replacing, write_text
+from attention_unet.files.atomic import PARTIAL, check_writable, replacing
+from attention_unet.files.json_file import write_json
 from attention_unet.files.lock import Busy
 from attention_unet.files.prediction_folder import (
     attention_path,
@@ -194,7 +194,7 @@ def write_prediction(
         draw_preview(volume, prediction.label_map, labels).save(partial_path, quality=QUALITY, subsampling=0)
     signal = None if plan.channels[0] in settings.missing else volume.array[0]
     table = describe_structures(prediction.label_map, labels, signal, volume.voxel_ml, prediction.expected_dice)
-    write_text(structures_path(output, case), json.dumps(table, indent=2) + "\n")
+    write_json(structures_path(output, case), table)
     segmentations = [segmentation_path(output, case)] if settings.dicom else []
     for path in segmentations:
         segmentation = make_segmentation(prediction.label_map, volume, labels, settings.codes)

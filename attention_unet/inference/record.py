@@ -13,8 +13,8 @@ from typing import Any
 
 from attention_unet.dataset.cases import Case
 from attention_unet.errors import ConfigError, DataError, plural
-from attention_unet.files.atomic import write_text
 from attention_unet.files.digest import sha256_of, state_of
+from attention_unet.files.json_file import write_json
 from attention_unet.files.lock import record_lock
 from attention_unet.files.part import Part
 from attention_unet.files.paths import relative_path
@@ -135,7 +135,7 @@ def changing_record(output: Path) -> Iterator[dict[str, Any]]:
         failed, begun, cases = (record.pop(key, {}) for key in ("failed", "begun", "cases"))
         begun = {case: files for case, files in begun.items() if case not in cases}
         plain = {**record, "failed": failed, "begun": begun, "cases": cases}  # the long ones last, for people
-        write_text(output / RECORD, json.dumps(plain, indent=2) + "\n")
+        write_json(output / RECORD, plain)
         (output / JOURNAL).unlink(missing_ok=True)
 
 

@@ -1,7 +1,6 @@
 """Run the trainings of a study. Each leaves small files of results, and is not run again."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from attention_unet.dataset.find_dataset import find_dataset
@@ -10,6 +9,7 @@ from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import UserError
 from attention_unet.files.atomic import STALE_SECONDS, remove_partials, write_text
 from attention_unet.files.digest import sha256_of
+from attention_unet.files.json_file import write_json
 from attention_unet.files.lock import folder_lock
 from attention_unet.files.run_folder import HISTORY, VALIDATIONS
 from attention_unet.inference.model_file import versions
@@ -51,7 +51,7 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
         subjects = find_subjects(data, dataset.root, ids)
         if cell.persons is not None:
             splits = folder / CELLS / f".{cell.name}" / "splits.json"
-            write_text(splits, json.dumps(smaller_splits(data, cell.persons, ids, subjects), indent=1) + "\n")
+            write_json(splits, smaller_splits(data, cell.persons, ids, subjects))
             data = dataclasses.replace(data, splits=str(splits))
         config = dataclasses.replace(
             config, data=data, training=dataclasses.replace(config.training, seed=cell.training_seed)
@@ -86,4 +86,4 @@ def run_cell(study: Study, registration: Registration, cell: Cell, folder: Path)
             minutes=round(last["minutes"], 2),
             versions=versions(),
         )
-        write_text(table.with_suffix(".json"), json.dumps(record.to_plain()) + "\n")
+        write_json(table.with_suffix(".json"), record.to_plain())

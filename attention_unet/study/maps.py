@@ -1,6 +1,5 @@
 """Check the attention maps of each arm of a study on held-out cases, against those of a second training."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ from attention_unet.config import AttentionConfig
 from attention_unet.errors import ConfigError
 from attention_unet.explanation.explain import explain_run
 from attention_unet.explanation.findings import MIN_PERSONS
-from attention_unet.files.atomic import write_text
-from attention_unet.files.json_file import parse_object
+from attention_unet.files.json_file import parse_object, write_json
 from attention_unet.files.run_folder import PLAN
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.finished import CELLS, MAPS, RUNS, finished_record
@@ -57,7 +55,7 @@ def check_maps(study: Study, registration: Registration, folder: Path, cases: in
             "scores_sha256": first_scores,
             "second_sha256": "".join(second_scores),
         }
-        write_text(output, json.dumps({**known_by, "asked": cases, **found}) + "\n")
+        write_json(output, {**known_by, "asked": cases, **found})
 
 
 def read_maps(study: Study, registration: Registration, folder: Path) -> dict[str, dict[str, Any]]:

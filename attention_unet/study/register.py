@@ -12,7 +12,7 @@ from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.splits import check_held_out_once, choose_split, smaller_splits
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, first_few
-from attention_unet.files.atomic import write_text
+from attention_unet.files.json_file import write_json
 from attention_unet.files.lock import LONG_PATIENCE, folder_lock
 from attention_unet.preparation.fingerprint import take_fingerprint
 from attention_unet.preparation.plan import Plan
@@ -83,7 +83,7 @@ def register(study: Study, folder: Path, reason: str | None = None, *, save: boo
             log.warning("%s: nothing has changed: the reason is not recorded", file)
         if save and (changes or not known):
             content = {"sha256": found.sha256, **dataclasses.asdict(found)}
-            write_text(file, json.dumps(content, indent=1) + "\n")
+            write_json(file, content)
             log.info("the study is recorded in %s, sha256 %s", file, found.sha256)
         locks.close()  # a training that starts now finds the record changed
         if save and outdated:

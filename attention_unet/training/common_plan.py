@@ -7,8 +7,7 @@ from typing import Any
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
-from attention_unet.files.atomic import write_text
-from attention_unet.files.json_file import read_object
+from attention_unet.files.json_file import read_object, write_json
 from attention_unet.files.lock import LONG_PATIENCE, folder_lock
 from attention_unet.files.run_folder import PLAN
 from attention_unet.machine.devices import choose_device
@@ -45,7 +44,7 @@ def read_or_make_plan(config: Config, folder: Path, dataset: Dataset) -> Plan:
         machine, start = measure_machine(config.training), starting_plan(config)
         fingerprint = take_fingerprint(dataset.cases, dataset.labels, start)
         plan = make_plan(config, dataset, fingerprint, machine, start=start)
-        write_text(file, json.dumps({**plan.to_json(), "config": given}, indent=2) + "\n")
+        write_json(file, {**plan.to_json(), "config": given})
     return plan
 
 

@@ -1,7 +1,6 @@
 """Resolve the settings of a run once: configuration, split and plan. A resumed run uses the same settings."""
 
 import dataclasses
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from attention_unet.dataset.splits import Split, choose_late_cases, choose_split
 from attention_unet.dataset.subjects import find_subjects, write_subjects
 from attention_unet.errors import ConfigError, ModelError
 from attention_unet.files.atomic import write_text
+from attention_unet.files.json_file import write_json
 from attention_unet.files.paths import relative_path
 from attention_unet.files.run_folder import CONFIG, PATHS, PLAN, SPLIT, SUBJECTS
 from attention_unet.inference.model import Model
@@ -236,7 +236,7 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     model = start if start and Path(start).exists() else None  # not the name of a model of this package
     folders = {"data.root": root, "data.cache": given.data.cache, "training.start_from": model}
     paths = {name: relative_path(run, Path(folder)) for name, folder in folders.items() if folder}
-    write_text(run / PATHS, json.dumps(paths, indent=2) + "\n")
+    write_json(run / PATHS, paths)
     data = {name: value for name, value in plain["config"]["data"].items() if name not in PATH_FIELDS}
     if given.data.splits:
         data["splits"] = SPLIT
@@ -247,7 +247,7 @@ def write_resolved_settings(run: Path, settings: ResolvedSettings, given: Config
     training = plain["config"]["training"] | ({"start_from": Path(model).name} if model else {})
     written = {**plain["config"], "data": data, "training": training}
     write_text(run / CONFIG, yaml.safe_dump(written, sort_keys=False))
-    write_text(run / PLAN, json.dumps(plain["plan"], indent=2) + "\n")
+    write_json(run / PLAN, plain["plan"])
     write_split(run / SPLIT, settings.split, given.data.fold if given.data.splits else None)
 
 

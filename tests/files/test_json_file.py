@@ -1,7 +1,7 @@
 import pytest
 
 from attention_unet.errors import DataError
-from attention_unet.files.json_file import parse_object, read_object
+from attention_unet.files.json_file import parse_object, read_json, read_object, write_json
 
 BAD = {
     "no JSON": ("{", "not readable JSON"),
@@ -45,3 +45,13 @@ def test_content_of_another_kind_is_an_error_that_names_the_file(tmp_path, text,
         parse_object(tmp_path / "a.json", lambda plain: int(plain["a"]), "expected a number; write it again")
     (tmp_path / "a.json").write_text('{"a": 7}')
     assert parse_object(tmp_path / "a.json", lambda plain: int(plain["a"]), "expected a number") == 7
+
+
+def test_what_is_written_can_be_read_and_a_number_that_is_not_finite_replaces_nothing(tmp_path):
+    value = {"a": [0.1, None, True], "b": {"c": "ü\n"}}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert read_json(tmp_path / "a.json") == value
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
