@@ -38,6 +38,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.dataset.find_dataset import find_readable_dataset
     from attention_unet.dataset.inspection import inspect, shorten
     from attention_unet.dataset.subjects import find_subjects
+    from attention_unet.training.learner import build_network
     from attention_unet.training.preview import preview
     from attention_unet.training.trial import try_step
 
@@ -67,7 +68,9 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
             log.error("error: %s", planned.refusal)
             code = planned.refusal.exit_code
         print_plan(planned.plan, planned.fingerprint, tables)
-        if not options.no_trial:
+        if options.no_trial:
+            build_network(planned.plan)  # to find mistakes in the attention
+        else:
             trial = try_step(config, planned.plan)
             print_trial(trial, config.training.budget_minutes, planned.plan.region_mm is not None, tables)
     if options.json:

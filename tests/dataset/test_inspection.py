@@ -170,10 +170,11 @@ def test_the_command(folder, capsys):
 def test_a_trial_of_what_cannot_be_built_or_of_one_share(folder, capsys):
     without_empty_class(folder)
     small = ["--network.base_channels", "4", "--data.patch", "[8,8,8]"]
-    assert main(["inspect", str(folder), *small, "--attention.skips", "gat"]) == 2
-    printed = capsys.readouterr()
-    assert "did you mean gate?" in printed.err
-    assert "left-right" in printed.out  # the inspection is printed nevertheless
+    for options in ([], ["--no-trial"]):
+        assert main(["inspect", str(folder), *small, *options, "--attention.skips", "gat"]) == 2
+        printed = capsys.readouterr()
+        assert "did you mean gate?" in printed.err
+        assert "left-right" in printed.out  # the inspection is printed nevertheless
     small += ["--data.folds", "4"]
     assert main(["inspect", "--data.root", str(folder), *small, "--training.devices", "2"]) == 0
     assert "a step of 2 patches" in capsys.readouterr().out
