@@ -42,9 +42,16 @@ def find_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def check_alike(models: Mapping[str, Sequence[Path]], metric: str) -> None:
-    """Raise ConfigError if the metric depends on a tolerance, and recorded ones differ; warn about other references."""
+    """Raise ConfigError if the metric depends on a tolerance, and recorded ones differ.
+
+    Repeat the warnings of the evaluations, and warn about other references.
+    """
     folders = [folder for runs in models.values() for folder in runs]
-    tolerances = [_read_tolerance(folder / "summary.json") for folder in folders]
+    settings = [_read_settings(folder / "summary.json") for folder in folders]
+    for folder, (_, warnings) in zip(folders, settings, strict=True):
+        for warning in warnings:
+            log.warning("%s: %s", folder, warning)
+    tolerances = [mm for mm, _ in settings]
     if metric == "nsd" and len({mm for mm in tolerances if mm is not None}) > 1:
         raise ConfigError(f"the tolerances of nsd are {tolerances} mm: expected one; set --tolerance-mm of evaluate")
     cases = [read_evaluated_files(folder).cases for folder in folders if (folder / SCORED).is_file()]
@@ -55,12 +62,13 @@ def check_alike(models: Mapping[str, Sequence[Path]], metric: str) -> None:
             log.warning("scored with other references: %s: %s", plural(len(other), "case"), text)
 
 
-def _read_tolerance(file: Path) -> float | None:
+def _read_settings(file: Path) -> tuple[float | None, list[str]]:
+    """Return the tolerance of an evaluation, if known, and its warnings."""
     if not file.is_file():
-        return None
+        return None, []
 
-    def tolerance(plain: Mapping[str, Any]) -> float | None:
+    def settings(plain: Mapping[str, Any]) -> tuple[float | None, list[str]]:
         value = dict(plain.get("settings", {})).get("tolerance_mm")
-        return None if value is None else float(value)
+        return None if value is None else float(value), list(map(str, plain.get("warnings", [])))
 
-    return parse_object(file, tolerance, "evaluate again")
+    return parse_object(file, settings, "evaluate again")

@@ -33,8 +33,12 @@ def find_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
     if is_of_bids(predictions, references):
         return pair_masks(predictions, references)
     known = volumes_by_case(references)
+    below = [f"{path.name}{os.sep}" for path in sorted(references.glob("[!.]*/")) if (predictions / path.name).is_dir()]
     if not known:
-        raise ConfigError(f"{references}: holds no image file: expected the true label maps; check the path")
+        advice = f"; name one of {first_few(below)}" if below else "; check the path"
+        raise ConfigError(f"{references}: holds no image file: expected the true label maps{advice}")
+    if below:
+        log.warning("%s: not scored: %s: evaluate each folder by itself", references, first_few(below))
     for folder in (predictions, references):
         if unread := list_unread(folder):
             log.warning("%s: not read: %s", folder, first_few(unread))

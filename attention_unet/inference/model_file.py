@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from attention_unet.attention.mechanisms import added_names
-from attention_unet.errors import ModelError
+from attention_unet.errors import ModelError, plural
 from attention_unet.files.atomic import replacing, write_text
 from attention_unet.files.prediction_record import is_complete
 from attention_unet.files.run_folder import MODEL_DESCRIPTION, PREDICTIONS, WEIGHTS
@@ -186,12 +186,16 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
 def find_model(path: str | Path) -> Path:
     """Return the file of a model at a path, or of the shipped one of that name. Raise ModelError if there is none."""
     shipped = sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
-    for file in (Path(path) / WEIGHTS, Path(path)):
-        with suppress(OSError, ValueError):  # a name too long, or with a null character
+    folds: list[Path] = []
+    with suppress(OSError, ValueError):  # a name too long, or with a null character
+        for file in (Path(path) / WEIGHTS, Path(path)):
             if file.is_file():
                 return file
+        folds = sorted(Path(path).glob(f"fold*/{WEIGHTS}"))
     if str(path) in shipped:
         return SHIPPED / f"{path}.safetensors"
+    if folds:
+        raise ModelError(f"{path}: holds {plural(len(folds), 'model')}: name one of them, such as {folds[0].parent}")
     raise ModelError(
         f"{path}: holds no model: expected a run folder with {WEIGHTS}, such a file, or one of the package's models: "
         f"{', '.join(shipped) or 'none'}"

@@ -21,7 +21,7 @@ from attention_unet.preparation.patch_size import choose_slice_axis, fit_patch, 
 from attention_unet.preparation.plan import AXES, Plan
 from attention_unet.preparation.preprocessing import Preprocessing
 from attention_unet.preparation.region import may_locate, region_extent
-from attention_unet.preparation.sizing import choose_batch, choose_size
+from attention_unet.preparation.sizing import check_memory, choose_batch, choose_size
 from attention_unet.preparation.spacing import (
     SEEN,
     check_slices,
@@ -158,6 +158,8 @@ def make_plan(
     spacing = np.round(spacing, 6)  # as in a configuration that is filled from the plan
     grid = typical_grid(fingerprint, extent_mm, spacing)
     size, strides, kernels = _choose_patch(config, grid, spacing, in_plane, voxels, start)
+    batch = choose_batch(config, machine, int(np.prod(size)), base_channels, dataset.labels.channels)
+    check_memory(machine, int(np.prod(size)), batch, base_channels, dataset.labels.channels)
     fields = dataclasses.asdict(config.network) | dataclasses.asdict(config.attention)
     del fields["base_channels"], fields["max_channels"], fields["max_levels"]
     widths = [min(base_channels * 2**level, config.network.max_channels) for level in range(len(kernels))]
@@ -191,7 +193,7 @@ def make_plan(
         mirror_axes=tuple(
             axis for axis, name in enumerate(AXES) if name in config.augmentation.flip_axes and axis != slice_axis
         ),
-        batch=choose_batch(config, machine, int(np.prod(size)), base_channels, dataset.labels.channels),
+        batch=batch,
         architecture=architecture,
         region_mm=None if region_mm is None else _tenths(region_mm),
         channels_may_miss=len(dataset.channels) > 1 and config.augmentation.drop_channel > 0,

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from attention_unet.config import Config
+from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import Machine
 
 MIN_PATCHES = 8_000  # number of patches a training should see; patches are larger only if the budget allows it
@@ -66,3 +67,13 @@ def choose_batch(config: Config, machine: Machine, voxels: int, channels: int, c
         fitting = int(MEMORY_SHARE * machine.memory // (bytes_per_voxel(channels, classes, machine.fast) * voxels))
         per_process = max(min(GPU_BATCH_VOXELS // voxels, MAX_BATCH, fitting), per_process)
     return config.training.batch or per_process * machine.processes
+
+
+def check_memory(machine: Machine, voxels: int, batch: int, channels: int, classes: int) -> None:
+    """Raise ConfigError if a training step needs more than the memory of a CPU: the system would end the process."""
+    needed = bytes_per_voxel(channels, classes, machine.fast) * voxels * batch / machine.processes
+    if machine.kind == "cpu" and needed > machine.memory:
+        raise ConfigError(
+            f"a training step of {batch} x {voxels:,} voxels needs about {needed / 2**30:.0f} GiB of memory, and "
+            f"{machine.memory / 2**30:.0f} GiB are there: lower data.patch or training.batch"
+        )

@@ -77,7 +77,8 @@ def measure_slice_distance(folder: Path, frames: Sequence[Frame]) -> float:
     if len(doubled) >= len(frames) / 2:
         reason = f" ({variants})" if (variants := describe_variants(frames)) else ""
         raise DataError(
-            f"{folder}: holds several images of each slice{reason}: expected one volume; export one at a time"
+            f"{folder}: holds several images of each slice{reason}: expected one volume; export one at a time, "
+            "or convert to NIfTI with dcm2niix and name one by --channel"
         )
     if doubled:
         raise DataError(

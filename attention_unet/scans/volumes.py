@@ -142,7 +142,9 @@ def read_labels(path: Path, memory: int | None = None) -> Volume:
 
 
 def check_same_grid(volume: Volume, other: Volume) -> None:
-    """Raise DataError if grids differ in shape, or by a shift above half a voxel. Warn above a tenth of a voxel."""
+    """Raise DataError if grids differ in shape, or by a shift above half of the shortest edge of a voxel. Warn above a
+    tenth of it.
+    """
     own, others = ("".join(nib.aff2axcodes(each.affine)) for each in (volume, other))
     advice = "resample one" if own == others else f"its axes are {own}, the other's {others}: reorder one to the other"
     if volume.grid != other.grid:
@@ -150,7 +152,7 @@ def check_same_grid(volume: Volume, other: Volume) -> None:
             f"{volume.path}: grid is {volume.grid}, but {other.path} has {other.grid}: they must be the same; {advice}"
         )
     corners = np.array([[*corner, 1] for corner in itertools.product(*((0, n - 1) for n in volume.grid))]).T
-    shift_mm = float(np.abs((volume.affine - other.affine) @ corners).max())
+    shift_mm = float(np.linalg.norm((volume.affine - other.affine) @ corners, axis=0).max())
     shifted = f"{volume.path}: is shifted by up to {shift_mm:.2f} mm against {other.path}"
     if shift_mm > 0.5 * min(volume.spacing_mm):
         raise DataError(

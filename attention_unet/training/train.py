@@ -289,4 +289,5 @@ def read_config(run: Path) -> Config:
     try:
         return Config.from_plain(load_strictly((run / CONFIG).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{run}: not a run folder ({error}): expected the folder of a training") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{run}: not a run folder ({CONFIG}: {why}): expected that of a training or fold") from error

@@ -1,5 +1,6 @@
 """The command that compares evaluations, from their folders to a table and a picture."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -73,6 +74,12 @@ def test_evaluations_that_were_not_made_alike_are_told(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
     assert main(["compare", one, three, "-o", str(tmp_path / "c"), "--metric", "nsd"]) == 0
     assert "scored with other references: 1 case: " in capsys.readouterr().err
+    summary = json.loads((tmp_path / "two" / "summary.json").read_text())
+    (tmp_path / "two" / "summary.json").write_text(
+        json.dumps(summary | {"warnings": ["1 of 1 case is a training case"]})
+    )
+    assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 0
+    assert f"{two}: 1 of 1 case is a training case" in " ".join(capsys.readouterr().err.split())
     (tmp_path / "one" / "summary.json").write_text('{"settings": 3}')
     assert main(["compare", one, two, "-o", str(tmp_path / "c")]) == 1
     assert "summary.json: is damaged" in capsys.readouterr().err

@@ -24,6 +24,17 @@ LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
 SCANS = ["sub-01/ses-a/anat/sub-01_ses-a", "sub-01/ses-b/anat/sub-01_ses-b", "sub-02/anat/sub-02_run-1"]
 
 
+def test_folders_of_a_tree_that_are_not_scored_are_told(tmp_path, caplog):
+    for folder in ("p", "p/a", "p/b", "r/a", "r/.b", "r/c"):
+        save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
+    with pytest.raises(ConfigError, match=r"r: holds no image file: expected the true label maps; name one of a/$"):
+        find_masks(tmp_path / "p", tmp_path / "r")
+    save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
+    known, predicted = find_masks(tmp_path / "p", tmp_path / "r")
+    assert [*known] == [*predicted] == ["x"]
+    assert caplog.messages == [f"{tmp_path / 'r'}: not scored: a/: evaluate each folder by itself"]
+
+
 def test_where_classes_are_named(tmp_path, monkeypatch, caplog):
     save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
     (tmp_path / "p").mkdir()

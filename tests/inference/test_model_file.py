@@ -50,6 +50,9 @@ def test_a_shipped_model_is_found_by_its_name_unless_one_lies_there(tmp_path, mo
     assert [model.plan for model in load_models(["knee"], CPU)] == [plan_of()]
     with pytest.raises(ModelError, match=r"hip: holds no model: .* one of the package's models: knee"):
         load_model("hip", CPU)
+    saved_model(tmp_path / "folds" / "fold3")
+    with pytest.raises(ModelError, match="folds: holds 1 model: name one of them, such as folds/fold3"):
+        load_model("folds", CPU)
     (tmp_path / "knee").mkdir()
     assert find_model("knee") == tmp_path / "models" / "knee.safetensors"
     saved_model(tmp_path / "knee")

@@ -3,8 +3,11 @@ import dataclasses
 import pytest
 
 from attention_unet.config import Config, DataConfig, NetworkConfig, TrainingConfig
+from attention_unet.errors import ConfigError
 from attention_unet.machine.devices import Machine
+from attention_unet.preparation.planning import make_plan
 from attention_unet.preparation.sizing import choose_batch, choose_size
+from tests.preparation.build import cohort_of, dataset
 
 LAPTOP = Machine("cpu", 16 * 2**30, 2, True, 1)
 GPU = Machine("cuda", 24 * 2**30, 8, True, 1)
@@ -77,3 +80,14 @@ def test_what_is_given_is_taken(machine):
     chosen = choose_size(config, machine, 3)
     assert (chosen.base_channels, chosen.patch_voxels) == (24, 1000)
     assert choose_batch(config, machine, 1000, 32, 3) == 3
+
+
+def test_a_patch_that_is_asked_for_must_fit():
+    """45 bytes x 16 channels x 2 patches of 500 x 500 x 80 voxels are 27 GiB."""
+    config = Config(data=DataConfig(patch=[500, 500, 80]))
+    scans = cohort_of((120, 120, 20), (1, 1, 4))
+    with pytest.raises(
+        ConfigError, match="of 2 x 20,000,000 voxels needs about 27 GiB of memory, and 16 GiB are there"
+    ):
+        make_plan(config, dataset(), scans, LAPTOP)
+    assert make_plan(config, dataset(), scans, dataclasses.replace(LAPTOP, memory=2**35)).patch == (500, 500, 80)

@@ -82,6 +82,10 @@ def test_grids_that_differ_are_told_apart(tmp_path):
         check_same_grid(volume, near)
     with pytest.raises(DataError, match=r"is shifted by up to 0\.80 mm against .*: copy that of the scan"):
         check_same_grid(moved, volume)
+    aside = np.eye(4)
+    aside[:3, 3] = 0.4  # 0.69 mm away
+    with pytest.raises(DataError, match=r"is shifted by up to 0\.69 mm against"):
+        check_same_grid(read_volume(save_nifti(tmp_path / "g.nii.gz", ARRAY, aside)), volume)
     with pytest.raises(DataError, match=r"grid is .*: they must be the same; resample one"):
         check_same_grid(smaller, volume)
     turned = read_volume(save_nifti(tmp_path / "f.nii.gz", ARRAY.transpose(2, 0, 1), np.eye(4)[:, [2, 0, 1, 3]]))
