@@ -23,7 +23,8 @@ class DataConfig:
     """The cases, their common grid, and the patches that are drawn from them.
 
     Attributes:
-        root: folder of the dataset or of several datasets; default $ATTENTION_UNET_DATA, otherwise ./data.
+        root: folder of the dataset or of several datasets, relative to the current folder; default
+            $ATTENTION_UNET_DATA, otherwise ./data.
         dataset: name of the dataset's folder inside root; may be empty if root is the dataset itself.
         bids_suffixes: for a BIDS dataset, the suffix of the scans of each channel, such as [T1w]. Its participants are
             the subjects.

@@ -17,6 +17,7 @@ from attention_unet.scans.volumes import Volume
 MUCH_LARGER, MUCH_SMALLER = 2.0, 0.25
 MUCH_COARSER = 3.0  # times the voxel size of the training
 SAMPLES = 128  # voxels along each axis that are looked at
+FEW_VALUES = 12  # at most that many different values make a scan look like a mask
 LITTLE = 0.5  # times the usual extent along an axis of the part that a locator finds
 AXES = "left-right by back-front by down-up"
 
@@ -27,9 +28,9 @@ def warn_if_unusual(volume: Volume, images: Sequence[Preprocessed], plan: Plan) 
         _warn(volume, "is empty: all voxels have the same value; check the file")
     i, j, k = (slice(None, None, -(-n // SAMPLES)) for n in volume.grid)
     channels = volume.array[:, i, j, k].reshape(len(volume.array), -1)
-    low, high = channels.min(axis=1, keepdims=True), channels.max(axis=1, keepdims=True)
-    if (low < high).any() and ((channels == low) | (channels == high)).all():
-        _warn(volume, f"has only the values {low.min():g} and {high.max():g}: is it a mask?")
+    if len(np.unique(channels[:, ::16])) <= FEW_VALUES and 1 < len(values := np.unique(channels)) <= FEW_VALUES:
+        *others, last = (f"{value:g}" for value in values)
+        _warn(volume, f"has only the values {', '.join(others)} and {last}: is it a mask?")
     spacing_mm, largest_mm = np.array(plan.preprocessing.spacing_mm), np.array(plan.largest_mm)
     scan_grid = images[0].scan_grid
     size_mm, scan_mm = _extent_mm(scan_grid), scan_grid.scan_mm

@@ -73,6 +73,10 @@ GOOD = {  # bytes, and the expected warning
     "34 a single slice": (lambda: packed(nifti(image_of("a")[:, :, :1])), "may fail on such a small part"),
     "34 a single voxel": (lambda: packed(nifti(np.ones((1, 1, 1), dtype=np.float32))), "is empty"),
     "a mask": (lambda: packed(nifti(np.uint8(255) * (image_of("a") > image_of("a").mean()))), "is it a mask"),
+    "a label map": (
+        lambda: packed(nifti(np.uint8(np.digitize(image_of("a"), np.quantile(image_of("a"), [0.5, 0.7, 0.9]))))),
+        "has only the values 0, 1, 2 and 3: is it a mask?",
+    ),
     "35 smaller than a patch": (lambda: packed(nifti(image_of("a")[4:9, 4:9, 4:9])), None),
     "37 unusual voxels": (
         lambda: packed(nifti(affine=oblique_affine((1.0, 1.0, 25.0)))),
