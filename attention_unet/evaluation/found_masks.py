@@ -13,9 +13,10 @@ from attention_unet.dataset.reading import without_absent_files
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.bids_masks import images_of_scans, pair_masks
 from attention_unet.files.json_file import parse_object, read_object
+from attention_unet.files.prediction_folder import PARTS
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import list_series, list_unread, list_volumes, volumes_by_case
+from attention_unet.scans.volume_files import is_volume, list_series, list_unread, list_volumes, volumes_by_case
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,9 @@ def find_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
     if is_of_bids(predictions, references):
         return pair_masks(predictions, references)
     known = volumes_by_case(references)
-    below = [f"{path.name}{os.sep}" for path in sorted(references.glob("[!.]*/")) if (predictions / path.name).is_dir()]
+    shared = [path for path in sorted(references.glob("[!.]*/")) if (predictions / path.name).is_dir()]
+    of_tree = [path for path in shared if path.name not in PARTS and any(map(is_volume, path.rglob("*")))]
+    below = [f"{path.name}{os.sep}" for path in of_tree]
     if not known:
         advice = f"; name one of {first_few(below)}" if below else "; check the path"
         raise ConfigError(f"{references}: holds no image file: expected the true label maps{advice}")

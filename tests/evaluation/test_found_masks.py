@@ -25,8 +25,11 @@ SCANS = ["sub-01/ses-a/anat/sub-01_ses-a", "sub-01/ses-b/anat/sub-01_ses-b", "su
 
 
 def test_folders_of_a_tree_that_are_not_scored_are_told(tmp_path, caplog):
-    for folder in ("p", "p/a", "p/b", "r/a", "r/.b", "r/c"):
+    for folder in ("p", "p/a", "p/b", "r/a/deep", "r/.b", "r/c"):
         save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)
+    for folder in ("p", "r"):
+        (tmp_path / folder / "notes").mkdir()
+        save_nifti(tmp_path / folder / "attention" / "x_skip1.nii.gz", label_map(), AFFINE)
     with pytest.raises(ConfigError, match=r"r: holds no image file: expected the true label maps; name one of a/$"):
         find_masks(tmp_path / "p", tmp_path / "r")
     save_nifti(tmp_path / "r" / "x.nii.gz", label_map(), AFFINE)
