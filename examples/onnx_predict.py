@@ -1,7 +1,7 @@
 """Segment a scan with an exported network: ``python onnx_predict.py mine.onnx scan.nii.gz mask.nii.gz``.
 
 Needs numpy, nibabel and onnxruntime only; neither torch nor attention_unet. It follows docs/own_program.md step by
-step, for 3-D networks without thick slices, so that it can be translated into other languages.
+step, for 3-D networks, so that it can be translated into other languages.
 """
 
 import itertools
@@ -11,6 +11,24 @@ import sys
 import nibabel as nib
 import numpy as np
 import onnxruntime
+
+
+def axes_along(affine, stack):
+    """Return the axis of the scan along each axis of the network, whether it is reversed, and whether slices are thick.
+
+    This is step 1.
+    """
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    thick = int(sizes.argmax())
+    if stack and sizes[thick] >= 1.998 * np.delete(sizes, thick).max():
+        cosines = np.array(stack["directions"]) @ (affine[:3, :3] / sizes)
+        if abs(cosines[stack["axis"], thick]) >= 0.27:
+            orders = [order for order in itertools.permutations(range(3)) if order[stack["axis"]] == thick]
+            order = max(orders, key=lambda order: abs(cosines[range(3), order]).sum())
+            return list(order), cosines[range(3), order] < 0, True
+    nearest = nib.io_orientation(affine)
+    order = nearest[:, 0].argsort()
+    return list(order), nearest[order, 1] < 0, False
 
 
 def linear_matrix(positions, voxels):
@@ -67,11 +85,13 @@ def starts_of(size, window, overlap):
     return [round(i * (size - window) / (count - 1)) for i in range(count)] if count > 1 else [0]
 
 
-def predict_windows(session, image, patch, overlap):
+def predict_windows(session, image, patch, overlap, stack_axis):
     """Return probabilities (classes, I, J, K) of an image (C, I, J, K), averaged over its windows."""
     missing = [max(0, window - size) for window, size in zip(patch, image.shape[1:])]
     pads = [(total // 2, total - total // 2) for total in missing]
-    padded = np.pad(image, [(0, 0), *pads]).astype(np.float32)
+    slices = [pad if axis == stack_axis else (0, 0) for axis, pad in enumerate(pads)]
+    others = [(0, 0) if axis == stack_axis else pad for axis, pad in enumerate(pads)]
+    padded = np.pad(np.pad(image, [(0, 0), *slices], mode="edge"), [(0, 0), *others]).astype(np.float32)
     weights = np.ones(())
     for window in patch:
         distance = (np.arange(window) - (window - 1) / 2) / (window / 8)
@@ -94,24 +114,28 @@ def segment(model, scan):
     texts = session.get_modelmeta().custom_metadata_map
     facts = {name: json.loads(texts[name]) for name in ("plan", "labels", "overlap")}
     plan, way = facts["plan"], facts["plan"]["preprocessing"]
-    if 1 in plan["patch"] or way.get("stack"):
-        raise SystemExit("this example is for 3-D networks without thick slices")
+    stack = way["stack"]
+    if 1 in plan["patch"]:
+        raise SystemExit("this example is for 3-D networks")
 
     affine, pixdim = scan.affine.copy(), scan.header["pixdim"][1:4].astype(float)
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     differ = scan.header["sform_code"] > 0 and not np.allclose(edges, pixdim, rtol=0.01, atol=0)
     if differ and np.allclose(edges, 1, rtol=0.001, atol=0):  # an sform of directions alone
         affine[:3, :3] *= pixdim / edges
-        scan = nib.Nifti1Image(scan.dataobj, affine, scan.header)
-    upright = nib.as_closest_canonical(scan)  # axes exchanged and reversed, to the right, front and top
-    image = np.asarray(upright.dataobj, dtype=np.float64)
+    order, reverse, thick = axes_along(affine, stack)
+    turned = tuple(slice(None, None, -1 if against else 1) for against in reverse)
+    image = np.asarray(scan.dataobj, dtype=np.float64)
     image = np.moveaxis(image, -1, 0) if image.ndim == 4 else image[None]
+    image = image.transpose(0, *(1 + axis for axis in order))[(slice(None), *turned)]
     if len(image) != len(plan["channels"]):
         raise SystemExit(f"the scan has {len(image)} channels, the network {len(plan['channels'])}: make one 4-D file")
     image = np.stack([np.where(np.isfinite(c), c, c[np.isfinite(c)].min()) for c in image])
     unit_mm = {1: 1000.0, 3: 0.001}.get(int(scan.header["xyzt_units"]) % 8, 1.0)  # metre, micrometre, else mm
-    grid, voxel_mm = image.shape[1:], unit_mm * np.linalg.norm(upright.affine[:3, :3], axis=0)
+    grid, voxel_mm = image.shape[1:], unit_mm * np.linalg.norm(affine[:3, :3], axis=0)[order]
     steps = np.round(np.array(way["spacing_mm"]) / voxel_mm, 6)
+    if thick and 0.45 < steps[stack["axis"]] < 2.2:  # thick slices stay as they are
+        steps[stack["axis"]] = 1
     steps = np.where(np.abs(steps - 1) * grid < 0.001, 1, steps)  # less than a thousandth of a voxel over the scan
     share = (image != 0).astype(np.float64)
     for axis, (n, step) in enumerate(zip(grid, steps)):
@@ -129,7 +153,8 @@ def segment(model, scan):
     image = image[(slice(None), *(slice(low, high + 1) for low, high in zip(first, last)))]
     image = np.stack([normalise(channel, way["nonzero"]) for channel in image])
 
-    probabilities = predict_windows(session, image, plan["patch"], facts["overlap"])
+    stack_axis = stack["axis"] if stack else None
+    probabilities = predict_windows(session, image, plan["patch"], facts["overlap"], stack_axis)
 
     inside = np.ones((1, 1, 1), bool)
     for axis, (n, step) in enumerate(zip(grid, steps)):
@@ -145,9 +170,8 @@ def segment(model, scan):
     else:
         mask = np.array([0, *integers], np.uint32)[probabilities.argmax(axis=0)]
     mask[~np.broadcast_to(inside, grid)] = 0
-    back = nib.orientations.ornt_transform(nib.io_orientation(upright.affine), nib.io_orientation(scan.affine))
-    mask = nib.orientations.apply_orientation(mask, back).astype(np.min_scalar_type(max(integers)))
-    result = nib.Nifti1Image(mask, scan.affine)
+    mask = mask[turned].transpose(np.argsort(order)).astype(np.min_scalar_type(max(integers)))
+    result = nib.Nifti1Image(mask, affine)
     result.header["xyzt_units"] = scan.header["xyzt_units"]
     return result
 

@@ -78,8 +78,6 @@ def export_model(model: str | Path, to: Form, output: str | Path, check: str | P
     if plan.region_mm:
         size = times(plan.region_mm, ".0f")
         log.warning("the locator is not exported: first crop scans around the structures, to about %s mm", size)
-    if plan.preprocessing.stack:
-        log.warning("docs/own_program.md does not describe how thick slices are prepared: use predict")
     if cleaned := cleaned_classes(loaded, DEFAULT):
         log.warning("predict drops small components of %s, the export does not", ", ".join(cleaned))
     if not scans:

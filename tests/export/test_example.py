@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from attention_unet.inference.model_file import load_model
 from attention_unet.inference.settings import Settings
+from attention_unet.scans.orientation import find_stack, nearest_axes
 from tests.conftest import REPOSITORY
 from tests.export.build import around_zero, with_a_gap
 
@@ -93,17 +94,46 @@ def test_the_example_gives_the_masks_of_predict(real_data, exported, change):
 
 @pytest.mark.parametrize("voxel_mm", [(1, 1, 1), (0.6, 0.7, 0.8), (1.3, 1, 1.6), (2 / 3, 2 / 3, 0.4)])
 def test_the_example_gives_the_masks_of_predict_on_masked_scans(real_data, exported, voxel_mm, tmp_path):
-    model, file, segment = exported
-    preprocessing = dataclasses.replace(model.plan.preprocessing, nonzero=True)
-    model = dataclasses.replace(model, plan=dataclasses.replace(model.plan, preprocessing=preprocessing))
-    network = onnx.load(file)
-    (plan,) = (each for each in network.metadata_props if each.key == "plan")
-    plan.value = json.dumps(json.loads(plan.value) | {"preprocessing": dataclasses.asdict(preprocessing)})
-    onnx.save(network, tmp_path / "masked.onnx")
+    masked = prepared_otherwise(exported, tmp_path / "masked.onnx", nonzero=True)
     scan = rescaled(nib.load(min((real_data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz"))), voxel_mm)
     values = scan.get_fdata(dtype=np.float32)
     values[:6], values[:, -5:], values[10:12, 12, 14] = 0, 0, 0
-    compare_masks((model, tmp_path / "masked.onnx", segment), nib.Nifti1Image(values, scan.affine))
+    compare_masks(masked, nib.Nifti1Image(values, scan.affine))
+
+
+@pytest.mark.parametrize(
+    ("slice_mm", "degrees", "stacked"),
+    [(3, 0, True), (2.2, 40, True), (3.5, 110, True), (7, 0, True), (3, 80, False), (1.5, 0, False)],
+)
+def test_the_example_gives_the_masks_of_predict_on_thick_slices(
+    real_data, exported, slice_mm, degrees, stacked, tmp_path
+):
+    scan = rescaled(nib.load(min((real_data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz"))), (1, 1, slice_mm))
+    stack = find_stack([tilted(np.diag([1.0, 1.0, 3.0, 1.0]), 15)])
+    affine = tilted(scan.affine, 15 + degrees)
+    assert nearest_axes(affine, stack).stacked == stacked
+    thick = prepared_otherwise(exported, tmp_path / "thick.onnx", spacing_mm=(1.0, 1.0, 3.0), stack=stack)
+    compare_masks(thick, nib.Nifti1Image(scan.get_fdata(dtype=np.float32), affine).slicer[:, ::-1])
+
+
+def tilted(affine, degrees):
+    """Return an affine turned about the patient's first axis."""
+    angle = np.radians(degrees)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return turn @ affine
+
+
+def prepared_otherwise(exported, file, **changes):
+    """Return a model, its ONNX file and the function of the example, with other preprocessing."""
+    model, own, segment = exported
+    preprocessing = dataclasses.replace(model.plan.preprocessing, **changes)
+    model = dataclasses.replace(model, plan=dataclasses.replace(model.plan, preprocessing=preprocessing))
+    network = onnx.load(own)
+    (plan,) = (each for each in network.metadata_props if each.key == "plan")
+    plan.value = json.dumps(json.loads(plan.value) | {"preprocessing": dataclasses.asdict(preprocessing)})
+    onnx.save(network, file)
+    return model, file, segment
 
 
 def compare_masks(exported, scan):

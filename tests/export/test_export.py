@@ -23,7 +23,6 @@ from attention_unet.inference.locator import Locator
 from attention_unet.inference.model_file import load_model, save_model
 from attention_unet.preparation.plan import Plan
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.orientation import Stack
 from attention_unet.scans.volumes import read_volume, volume_of_array
 from tests.conftest import save_nifti
 from tests.export.build import OVERLAPPING, made
@@ -159,14 +158,12 @@ print(program.module()(torch.zeros(1, 1, 16, 12, 8)).shape, '"b"' in facts["mode
 
 def test_what_predict_does_beside_the_network_is_told(tmp_path, caplog):
     model, coarse = made(), made(labels=Labels({"structures": (1,)}, (1,)))
-    thick = dataclasses.replace(model.plan.preprocessing, stack=Stack.upright(2))
-    plan = dataclasses.replace(model.plan, region_mm=(30.0, 31.0, 32.0), preprocessing=thick)
+    plan = dataclasses.replace(model.plan, region_mm=(30.0, 31.0, 32.0))
     locator = Locator(coarse.network, coarse.plan, (2, 2, 2))
     save_model(tmp_path, model.network.state_dict(), plan, {"component_gains": {"b": [4, 0.4, 0.04]}}, locator)
     export_model(tmp_path, "pt2", tmp_path / "x.pt2")
     assert "the locator is not exported: first crop scans around the structures, to about 30 x 31 x 32" in caplog.text
     assert "predict drops small components of b, the export does not" in caplog.text
-    assert "does not describe how thick slices are prepared: use predict" in caplog.text
 
 
 def test_the_check_does_without_the_locator_as_programs_do_that_use_the_export(monkeypatch):
