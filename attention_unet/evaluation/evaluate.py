@@ -68,7 +68,7 @@ def evaluate_folder(
         components: count connected components, such as lesions, too.
 
     Returns:
-        The summary; and the reason by case, for cases that failed.
+        The summary, with ``warnings``, which are logged, too; and the reason by case, for cases that failed.
 
     Raises:
         ConfigError: if a folder or prediction is missing, or results would replace files that evaluate did not write.
@@ -191,6 +191,8 @@ def evaluate_cases(
         failed |= write_lesions(output, files)
     failed |= write_example_cases(output, files, rows)
     log_order(files, rows)
+    for sentence in case_warnings.sentences(summary.n_cases):
+        log.warning("%s", sentence)
     if (output / REPORT).exists():
         log.warning("%s: shows an earlier evaluation: report again", output / REPORT)
     return summary, failed

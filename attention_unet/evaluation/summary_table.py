@@ -37,7 +37,7 @@ def tabulate(summary: Summary) -> Table:
 
 
 def print_table(summary: Summary, console: Console) -> None:
-    """Print the summary, undefined and infinite values, the worst cases and the warnings."""
+    """Print the summary, undefined and infinite values, and the worst cases."""
     lines = []
     for name, metrics in summary.classes.items():
         unannotated = metrics["volume_ml"].n_undefined
@@ -53,7 +53,7 @@ def print_table(summary: Summary, console: Console) -> None:
         worst = ", ".join(f"{case} {value:.3f}" for case, value in summary.worst_cases.items())
         lines.append(f"worst cases, mean Dice: {worst}")
     console.print(tabulate(summary))
-    for line in (*lines, *summary.warnings.sentences(summary.n_cases)):
+    for line in lines:
         console.print(line, markup=False, highlight=False)
 
 

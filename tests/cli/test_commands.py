@@ -152,7 +152,7 @@ def test_scores_of_what_a_model_was_trained_on_are_told(cohort, run, tmp_path, c
     assert main(call) == 0
     call = ["evaluate", "-p", str(tmp_path / "p"), "-r", str(cohort / "labelsTr"), "-o", str(tmp_path / "e")]
     assert main([*call, "--predicted-only"]) == 0
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert f"1 of 2 cases are training cases of the model, their scores are too good: {taught}" in told
     assert "have no prediction" not in told
     summary = json.loads((tmp_path / "e" / "summary.json").read_text())
@@ -175,7 +175,7 @@ def test_they_are_recognised_when_everything_was_moved_and_renamed(cohort, run, 
     (tmp_path / "passed-on.safetensors").unlink()
     call = ["evaluate", "-p", str(tmp_path / "moved"), "-r", str(tmp_path / "labelsTr"), "-o", str(tmp_path / "e")]
     assert main(call) == 0
-    assert "1 of 2 cases are training cases of the model, their scores are too good: p" in capsys.readouterr().out
+    assert "1 of 2 cases are training cases of the model, their scores are too good: p" in capsys.readouterr().err
 
 
 def test_held_out_cases_alone_have_the_scores_of_the_validation_in_training(cohort, run, tmp_path):

@@ -252,7 +252,7 @@ def test_a_folder_that_is_scored_against_itself_is_warned_of(tmp_path, capsys):
     for predictions in ("r", "p"):
         call = ["evaluate", "-p", str(tmp_path / predictions), "-r", str(tmp_path / "r"), "-o", str(tmp_path / "out")]
         assert main(call) == 0
-        assert "predictions and references are the same files: the scores mean nothing" in capsys.readouterr().out
+        assert "predictions and references are the same files: the scores mean nothing" in capsys.readouterr().err
 
 
 def test_links_are_written_down_as_they_are_named(tmp_path):

@@ -133,7 +133,7 @@ def test_warnings_and_tables_of_a_bids_dataset(bids, tmp_path, capsys):
     save_nifti(edited, np.full((12, 10, 8), 3, np.uint8), np.eye(4))
     call = ["evaluate", "-p", str(masks), "-r", str(manual), "-o", str(tmp_path / "out")]
     assert main(call) == 0
-    assert "1 mask changed after prediction, scored with the changes: sub-02_run-1" in capsys.readouterr().out
+    assert "1 mask changed after prediction, scored with the changes: sub-02_run-1" in capsys.readouterr().err
     for path in masks.rglob("run.json"):
         path.unlink()
     (manual / "dseg.tsv").write_text("index\tname\n3\tleft\n9\tright\n")
