@@ -56,9 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except UserError as error:
-        stopped = error.exit_code > 128  # by the user, who made no mistake
-        line, style = (f"{error}", "") if stopped else (f"error: {error}", "red")
-        SCREEN.print(line, style=style, soft_wrap=True)
+        SCREEN.print(f"error: {error}", style="red", soft_wrap=True)
         return error.exit_code
     except BrokenPipeError:
         return BROKEN_PIPE
@@ -66,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}: check space and rights")
     except MemoryError:
         return _fail("out of memory: close other programs, or use a larger machine")
-    except KeyboardInterrupt:
-        SCREEN.print(f"stopped{HOW_TO_RESUME.get((arguments or [''])[0], '')}")
-        return 130
+    except KeyboardInterrupt as error:  # of a training, it has a message and an exit code
+        SCREEN.print(f"{error}" or f"stopped{HOW_TO_RESUME.get((arguments or [''])[0], '')}", soft_wrap=True)
+        return getattr(error, "exit_code", 130)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -2,13 +2,12 @@
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-
-from attention_unet.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +16,11 @@ KILLING = (signal.SIGINT, signal.SIGTERM)  # at the second signal; a closing ter
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupted(UserError):
-    """Stop of a training by the user. ``caught`` are its signals, none if another process got them."""
+class Interrupted(KeyboardInterrupt):
+    """Stop of a training by the user. ``caught`` are its signals, none if another process got them.
+
+    It is no ``Exception``, so that a loop that goes on after errors stops.
+    """
 
     def __init__(self, message: str, caught: Sequence[int]) -> None:
         super().__init__(message)
@@ -30,6 +32,7 @@ class Interrupted(UserError):
 def catching_signals() -> Iterator[list[int]]:
     """Yield a list to which signals that ask to stop are added. A second Ctrl-C or SIGTERM ends the process at once.
 
+    In an interactive session, such as a notebook, a second Ctrl-C raises KeyboardInterrupt, so that variables are kept.
     Only the main thread of a program can catch signals; in another one none is collected. Ending at once is safe:
     unfinished files have temporary names that nobody reads.
     """
@@ -42,7 +45,8 @@ def catching_signals() -> Iterator[list[int]]:
         time.sleep(REPEATED)
         for each in KILLING:
             if each in handled:
-                signal.signal(each, signal.SIG_DFL)
+                interactive = each == signal.SIGINT and hasattr(sys, "ps1")
+                signal.signal(each, before[each] if interactive else signal.SIG_DFL)
         log.info("stopping after this step; press Ctrl-C again to stop at once")
 
     before = {each: signal.getsignal(each) for each in STOPPING}

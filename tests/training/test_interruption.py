@@ -74,6 +74,22 @@ def test_the_second_ends_the_process_even_in_the_middle_of_a_long_computation(se
         process.wait()
 
 
+def test_the_second_of_a_notebook_keeps_its_variables():
+    code = (
+        "import os, sys\n"
+        "from attention_unet.training.interruption import catching_signals\n"
+        "sys.ps1 = 'In : '\n"
+        "try:\n"
+        "    with catching_signals():\n"
+        "        os.kill(os.getpid(), 2)\n"
+        "        os.kill(os.getpid(), 2)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('kept')\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "kept\n")
+
+
 def test_what_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
