@@ -56,7 +56,7 @@ class Locator:
     def from_json(cls, plain: Mapping[str, Any], weights: Mapping[str, Tensor], device: torch.device) -> "Locator":
         """Make a locator from values of ``to_json`` and weights. Raise RuntimeError if these are of another network."""
         plan = Plan.from_json(plain["plan"])
-        network = AttentionUNet(plan.architecture)
+        network = AttentionUNet(plan.architecture).float()
         network.load_state_dict(weights)
         i, j, k = map(int, plain["factors"])
         return cls(place_network(network, device).eval(), plan, (i, j, k), int(plain["margin"]))
@@ -68,7 +68,7 @@ class Locator:
         It keeps all thick slices: there are few, and the first and the last are hard to decide.
         """
         device = next(self.network.parameters()).device
-        unseen = torch.tensor([1.0, 0.0])
+        unseen = torch.tensor([1.0, 0.0], dtype=torch.float32)
         predictor = window_predictor(self.network, self.plan, torch.float32, [])
         coarse = coarsen(image, self.factors).to(device)
         stack_axis = self.plan.preprocessing.stack_axis

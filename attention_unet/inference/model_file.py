@@ -163,7 +163,7 @@ def load_model(path: str | Path, device: str | torch.device = CPU) -> Model:
         if "locator" in description:
             _check_shapes(Plan.from_json(description["locator"]["plan"]), of_locator, file, description["versions"])
             locator = Locator.from_json(description["locator"], of_locator, CPU)
-        network = AttentionUNet(plan.architecture)
+        network = AttentionUNet(plan.architecture).float()
         network.load_state_dict(tensors)
         gains = {
             str(name): ComponentGain(int(cases), float(total), float(squares))

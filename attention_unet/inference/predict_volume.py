@@ -224,7 +224,7 @@ def predict_planes(
     predictor = window_predictor(model.network, plan, precision, places)
     if settings.tta:
         predictor = average_flips(predictor, plan.mirror_axes)
-    unseen = torch.zeros(plan.labels.channels + len(places), device=model.device)
+    unseen = torch.zeros(plan.labels.channels + len(places), dtype=torch.float32, device=model.device)
     if not plan.labels.overlapping:
         unseen[0] = 1.0  # background
     start, stop = image.scan_grid.rows_for(rows)

@@ -54,8 +54,8 @@ def slide(
     corners = [(j, k) for j, k in itertools.product(*others) if j < bottom and top < j + window[1]]
     weight, unseen = gaussian(tuple(window)).to(image.device), unseen.to(image.device).view(-1, 1, 1, 1)
     empty = None if background is None else background.to(image.device).view(-1, 1, 1, 1).expand(-1, *window)
-    sums = torch.zeros((len(unseen), window[0], bottom - top, padded[2]), device=image.device)
-    total = torch.zeros((1, *sums.shape[1:]), device=image.device)
+    sums = torch.zeros((len(unseen), window[0], bottom - top, padded[2]), dtype=torch.float32, device=image.device)
+    total = torch.zeros_like(sums[:1])
     columns = slice(before[2], before[2] + grid[2])
     planes = planes_at_once(sums[:, 0].numel())
     for start, following in zip(starts, [*starts[1:], padded[0]], strict=True):
@@ -88,7 +88,7 @@ def window_starts(n: int, edge: int, overlap: float) -> list[int]:
 @functools.cache
 def gaussian(window: tuple[int, ...]) -> Tensor:
     """Return weights (*window): a Gaussian with a standard deviation of an eighth of each edge, from 1e-3 to 1."""
-    weight = torch.ones(())
+    weight = torch.ones((), dtype=torch.float32)
     for edge in window:
         distance = torch.arange(edge, dtype=torch.float32) - (edge - 1) / 2
         weight = weight[..., None] * torch.exp(-0.5 * (distance / (edge / 8)) ** 2)

@@ -79,5 +79,6 @@ def attended_places(network: UNet, plan: Plan, device: torch.device) -> list[str
     """Return the places that have attention maps, by trying the network, in eval mode, on a few voxels."""
     network.eval()
     edges = [min(n, TRIAL_EDGE) for n in plan.window]
-    output: NetworkOutput = network(torch.zeros(1, len(plan.channels), *edges, device=device), full_output=True)
+    image = torch.zeros(1, len(plan.channels), *edges, dtype=torch.float32, device=device)
+    output: NetworkOutput = network(image, full_output=True)
     return [place for place in PLACES if place in output.weights]

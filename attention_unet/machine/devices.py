@@ -113,6 +113,19 @@ def repeatable(device: torch.device, wanted: bool) -> Iterator[None]:
         torch.backends.cudnn.deterministic = convolutions
 
 
+@contextmanager
+def apart_from_caller() -> Iterator[None]:
+    """Train as if the caller had changed no default of torch, and leave the caller's random numbers as they were."""
+    dtype = torch.get_default_dtype()
+    cards = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.random.fork_rng(cards), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """Return "bfloat16", "float32" or, for "auto", bfloat16 if the hardware computes faster in it.
 

@@ -132,7 +132,7 @@ def resample_to_grid(values: NDArray[Any], scan_grid: ScanGrid) -> Tensor:
         (torch.arange(n, dtype=torch.float64) + start) * step
         for n, start, step in zip(scan_grid.grid, scan_grid.start, scan_grid.step, strict=True)
     ]
-    result = torch.empty((len(values), *scan_grid.grid))
+    result = torch.empty((len(values), *scan_grid.grid), dtype=torch.float32)
     for first in range(0, scan_grid.grid[0], planes):
         wanted = positions[0][first : first + planes]
         reach = max(scan_grid.step[0], 1.0) / 2 + 0.5

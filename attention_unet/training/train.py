@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from lightning_fabric import Fabric, seed_everything
+from lightning_fabric import Fabric
 
 from attention_unet.config import Config
 from attention_unet.dataset.cases import Dataset
@@ -22,6 +22,7 @@ from attention_unet.files.strict_yaml import load_strictly
 from attention_unet.inference.locator import Locator
 from attention_unet.inference.model import Model
 from attention_unet.machine.devices import (
+    apart_from_caller,
     check_batch,
     choose_device,
     choose_precision,
@@ -60,6 +61,7 @@ from attention_unet.training.starting_weights import load_start, take_weights, w
 log = logging.getLogger(__name__)
 
 
+@apart_from_caller()
 def train(
     config: Config,
     run: str | Path,
@@ -264,7 +266,7 @@ def _set_up(
     that a run that is stopped meanwhile plans again from what was configured.
     """
     check_batch(settings.plan.batch, fabric.world_size)
-    seed_everything(settings.config.training.seed, workers=False, verbose=False)
+    torch.manual_seed(settings.config.training.seed)
     network = build_network(settings.plan)
     if fabric.is_global_zero:
         final = not settings.plan.region_mm or (run / STATE).exists()

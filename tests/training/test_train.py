@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from attention_unet.config import AttentionConfig, NetworkConfig
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.splits import choose_split
 from attention_unet.errors import ConfigError, DataError
+from attention_unet.inference.model_file import load_model
+from attention_unet.inference.settings import Settings
 from attention_unet.training import monitor, validation
 from attention_unet.training import train as module
 from attention_unet.training.history import read_validations
@@ -76,6 +79,32 @@ def test_pictures_are_drawn_every_minute_and_at_the_end(cohort, tmp_path, monkey
 def test_the_same_seed_gives_the_same_weights_with_any_workers(cohort, tmp_path, unbroken, workers):
     train(config(cohort, data={"workers": workers}), tmp_path / "again")
     assert same(weights(tmp_path / "again"), weights(unbroken))
+
+
+def test_what_the_caller_has_set_changes_nothing_and_stays(cohort, tmp_path, unbroken):
+    def draw():
+        return torch.rand(1).item(), np.random.rand(), random.random()
+
+    def reseed():
+        torch.manual_seed(5), np.random.seed(5), random.seed(5)
+
+    reseed()
+    expected, environment = draw(), dict(os.environ)
+    reseed()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            train(config(cohort), tmp_path / "run")
+        assert torch.get_default_dtype() == torch.float64
+        predicted = load_model(tmp_path / "run").predict(
+            np.arange(504.0).reshape(9, 8, 7), Settings(attention=True), spacing_mm=(3, 3, 4)
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same(weights(tmp_path / "run"), weights(unbroken))
+    assert predicted.label_map.shape == (9, 8, 7)
+    assert draw() == pytest.approx(expected)
+    assert os.environ.keys() == environment.keys()
 
 
 def test_another_seed_gives_other_weights(cohort, tmp_path, unbroken):
