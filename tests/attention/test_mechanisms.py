@@ -168,6 +168,13 @@ class Divisible(Brightness):
         return super().forward(x.unflatten(2, (-1, 3)).flatten(2, 3))
 
 
+class Forgetful(Brightness):
+    """Draws a number that is not saved."""
+
+    def __init__(self, place: Place, *, steepness: float = 1.0) -> None:
+        super().__init__(place, steepness=steepness + torch.rand(1).item())
+
+
 class Words(Brightness):
     def __init__(self, place: Place, *, steps: Literal[1, 2] = 1) -> None:
         super().__init__(place)
@@ -194,6 +201,10 @@ def test_a_model_with_a_mechanism_that_needs_values_is_loaded(added, tmp_path):
             r"skip 1, Inner, for an input of \(1, 6, 4, 4, 4\): Inner.forward returned features \(1, 1, 4, 4",
         ),
         ("Divisible", r"skip 1, Divisible, for an input of \(1, 6, 4, 4, 4\): .*don't multiply up to the size"),
+        (
+            "Forgetful",
+            r"skip 1, Forgetful, .* after saving and loading it returns other features: .* buffer",
+        ),
     ],
 )
 def test_attention_of_others_is_checked_at_its_places_before_training(added, kind, message, spec):
