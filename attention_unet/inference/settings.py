@@ -64,6 +64,8 @@ class Settings:
             raise ConfigError(f"precision is {self.precision}: expected torch.float32 or torch.bfloat16")
         if self.overlap is not None and not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap is {self.overlap}: expected 0 to below 1")
+        if self.memory is not None and self.memory < 1:
+            raise ConfigError(f"memory is {self.memory}: expected 1 byte or more")
         if self.channel is not None and self.channel < 0:
             raise ConfigError(f"channel is {self.channel}: expected 0 or more")
 

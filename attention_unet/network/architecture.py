@@ -77,7 +77,7 @@ class Architecture:
     def __post_init__(self) -> None:
         depth = len(self.channels)
         if self.dims not in CONV:
-            raise ValueError(f"dims must be 2 or 3, got {self.dims}")
+            raise ValueError(f"dims must be 2 or 3, got {self.dims!r}")
         if self.block not in BLOCKS:
             raise ValueError(f"no block is called {self.block!r}; there are {', '.join(BLOCKS)}")
         if self.norm not in (None, *NORMS):
@@ -90,6 +90,12 @@ class Architecture:
             raise ValueError(
                 f"{depth} levels of channels need {depth - 1} strides and {depth} kernels, "
                 f"got {len(self.steps)} and {len(self.kernel_sizes)}"
+            )
+        counts = [self.in_channels, self.out_channels, *self.channels, *(n for step in self.steps for n in step)]
+        if min(counts) < 1:
+            raise ValueError(
+                f"channels and strides must be at least 1, got in_channels {self.in_channels}, out_channels "
+                f"{self.out_channels}, channels {list(self.channels)}, strides {self.strides}"
             )
         if any(k % 2 == 0 for size in self.kernel_sizes for k in size):
             raise ValueError(f"kernels must be odd, or the grid would shift, got {self.kernels}")

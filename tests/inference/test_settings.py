@@ -11,6 +11,7 @@ from attention_unet.inference.settings import Settings
         ({"file_format": "nrrd"}, "file_format is 'nrrd': expected nii.gz or seg.nrrd or own"),
         ({"overlap": "0.5"}, "overlap is '0.5': expected a number"),
         ({"overlap": 1.0}, "overlap is 1.0: expected 0 to below 1"),
+        ({"memory": -1}, "memory is -1: expected 1 byte or more"),
         ({"precision": "float32"}, "precision is 'float32': expected dtype"),
         ({"precision": torch.float64}, "precision is torch.float64: expected torch.float32 or torch.bfloat16"),
         ({"missing": "FLAIR"}, "missing is 'FLAIR': expected a tuple, each a text"),

@@ -94,6 +94,9 @@ def test_exports_and_compiles(dims, skips):
     [
         ({"dims": 4}, "dims must be 2 or 3, got 4"),
         ({"channels": (8,)}, "at least two levels"),
+        ({"dims": "3"}, "dims must be 2 or 3, got '3'"),
+        ({"out_channels": 0}, "must be at least 1, got in_channels 1, out_channels 0"),
+        ({"strides": (0, 2, 2)}, r"must be at least 1, .* strides \(0, 2, 2\)"),
         ({"convs": 0}, "blocks need at least one convolution, got 0 and 2"),
         ({"decoder_convs": 0}, "blocks need at least one convolution, got 2 and 0"),
         ({"channels": (8, 16), "strides": (2, 2)}, "need 1 strides and 2 kernels, got 2 and 2"),
