@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attention_unet.dataset.channel_files import group_channels
+from attention_unet.dataset.channel_files import case_of_channel, group_channels, surplus_channels
 from attention_unet.dataset.description import (
     describe_channels,
     describe_labels,
     describe_unannotated,
     find_labels_in_files,
 )
-from attention_unet.errors import ConfigError, DataError, first_few
+from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import (
+    ENDINGS,
     describe_broken_link,
     list_unread,
     list_volumes,
@@ -100,20 +101,25 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     problems: dict[str, str] = {}
     description = _read_description(root)
     labels_alone = _folder_of_labels_alone(root)
+    channels = describe_channels(root / "dataset.json") if description else ()
     if "training" in description:
         cases = _list_described_cases(root, description["training"])
         if not any(os.path.lexists(path) for case in cases for path in case.images):
             if labels_alone:
                 cases = [replace(case, images=(case.label,), synthetic=True) for case in cases if case.label]
             elif folders := _image_and_label_folders(root):
-                paired = {case.id: case for case in _pair_files(*folders, problems)}
+                paired = {case.id: case for case in _pair_files(*folders, problems, channels)}
                 cases = [paired.get(case.id, case) for case in cases]
                 for other in problems.keys() - {case.id for case in cases}:
                     del problems[other]
     elif labels_alone:
         cases = [Case(case, (file,), file, synthetic=True) for case, file in volumes_by_case(labels_alone).items()]
     elif folders := _image_and_label_folders(root):
-        cases = _pair_files(*folders, problems)
+        cases = _pair_files(*folders, problems, channels)
+        if not cases and not problems:
+            raise DataError(
+                f"{folders[0]}: holds no volume ({', '.join(ENDINGS)}): 2-D images such as PNG are not read"
+            )
         announced, present = description.get("numTraining"), len(cases) + len(problems)
         if announced is not None and announced != present and not problems:
             raise DataError(
@@ -122,7 +128,8 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
             )
     else:  # what else ``locate_dataset`` accepts
         raise DataError(f"{root}: is a BIDS dataset: name the suffixes of its scans: --data.bids_suffixes '[T1w]'")
-    cases = _drop_incomplete(root, cases, problems)
+    listed = "training" in description
+    cases = _drop_incomplete(root, cases, problems, "the case from the list" if listed else "its other files")
     if "labels" in description:
         labels = describe_labels(root / "dataset.json")
     else:
@@ -135,7 +142,7 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     if absent := set(unannotated) - known - set(tests):
         raise DataError(f"{root / 'dataset.json'}: annotated names {first_few(absent)}: no such case; correct it")
     cases = [replace(case, unannotated=unannotated.get(case.id, ())) for case in cases]
-    channels = (describe_channels(root / "dataset.json") if description else ()) or _name_channels(cases, problems)
+    channels = channels or _name_channels(cases, problems)
     if len(channels) > 1 and any(case.synthetic for case in cases):
         raise DataError(
             f"{root / 'dataset.json'}: names {len(channels)} channels, but there are no images, and those that are "
@@ -196,21 +203,30 @@ def _list_described_cases(root: Path, entries: Any) -> list[Case]:
     return cases
 
 
-def _pair_files(images: Path, labels: Path, problems: dict[str, str]) -> list[Case]:
-    """Return cases that have an image and a label; add the others to ``problems``."""
+def _pair_files(images: Path, labels: Path, problems: dict[str, str], channels: Sequence[str]) -> list[Case]:
+    """Return cases that have an image and a label, and no more channels than are named; add others to ``problems``."""
     for folder in (images, labels):
         if unread := list_unread(folder):
             log.warning("%s: not read: %s", folder, first_few(unread))
     label_files, files = volumes_by_case(labels), list_volumes(images)
+    surplus = surplus_channels(files, len(channels), label_files) if channels else {}
+    for case, path in surplus.items():
+        problems[case] = (
+            f"{path}: dataset.json names {plural(len(channels), 'channel')}: remove it, or name its channel"
+        )
+        del label_files[case]
+    files = [path for path in files if case_of_channel(path) not in surplus]
     grouped = group_channels(files, wanted=label_files)
     for case in sorted(set(grouped) - set(label_files)):
         problems[case] = f"{grouped[case][0]}: has no label: put it at {labels / case}.nii.gz, or remove the image"
+    suffix = "_0000" if any(len(group) > 1 for group in grouped.values()) else ""
     for case in sorted(set(label_files) - set(grouped)):
-        problems[case] = f"{label_files[case]}: has no image: put it at {images / case}.nii.gz, or remove the label"
+        there = images / f"{case}{suffix}.nii.gz"
+        problems[case] = f"{label_files[case]}: has no image: put it at {there}, or remove the label"
     return [Case(case, files, label_files[case]) for case, files in grouped.items() if case in label_files]
 
 
-def _drop_incomplete(root: Path, cases: list[Case], problems: dict[str, str]) -> list[Case]:
+def _drop_incomplete(root: Path, cases: list[Case], problems: dict[str, str], removable: str) -> list[Case]:
     """Return the cases with all their files; add the others to ``problems``."""
     twice = sorted(case for case, count in Counter(case.id for case in cases).items() if count > 1)
     if twice:
@@ -218,7 +234,7 @@ def _drop_incomplete(root: Path, cases: list[Case], problems: dict[str, str]) ->
     for case in cases:
         missing = [path for path in (*case.images, case.label) if path and not os.path.isfile(path)]
         if missing:
-            advice = "missing: put it there or remove the case from the list"
+            advice = f"missing: put it there or remove {removable}"
             if missing[0].is_dir():
                 advice = "is a folder: training reads no DICOM; convert it, for example with dcm2niix"
             elif missing[0].is_symlink():

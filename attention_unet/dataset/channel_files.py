@@ -49,6 +49,22 @@ def group_channels(
     return {name: (path,) for name, path in named.items()}
 
 
+def surplus_channels(paths: Iterable[Path], channels: int, wanted: Collection[str]) -> dict[str, Path]:
+    """Return a file by wanted case that has one with the suffix of a further channel than ``channels``."""
+    surplus: dict[str, Path] = {}
+    for name, path in files_by_name(paths).items():
+        match = CHANNEL_SUFFIX.match(name)
+        if match and match["case"] in wanted and int(match["channel"]) >= channels:
+            surplus[match["case"]] = path
+    return surplus
+
+
+def case_of_channel(path: Path) -> str:
+    """Return the case id of a file of a single channel; the name of another one, without ending."""
+    match = CHANNEL_SUFFIX.match(stem(path))
+    return match["case"] if match else stem(path)
+
+
 def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
     """Return the files of a case by channel, with the expected names of missing ones."""
     sibling = next(iter(files.values()))

@@ -60,8 +60,8 @@ def read_case(case: Case, channels: int, labels: Labels) -> tuple[Volume, Volume
         image = read_channels(case)
         if len(image.array) != channels:
             raise DataError(
-                f"{image.path}: has {plural(len(image.array), 'channel')}, the dataset {channels}: must agree; of time "
-                "points, keep one"
+                f"{image.path}: has {plural(len(image.array), 'channel')}, the dataset {channels}: must agree; "
+                "of a 4-D file of time points, keep one"
             )
         label = read_case_label(case, image)
     check_segments(label, labels)

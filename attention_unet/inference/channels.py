@@ -1,5 +1,6 @@
 """Select the channels of a scan that a model takes, and check which may be missing."""
 
+import os
 import warnings
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
@@ -25,9 +26,10 @@ def select_channels(volume: Volume, plan: Plan, settings: Settings) -> Volume:
         advice = "; name those that it lacks: --missing, or Settings(missing=...)" if plan.channels_may_miss else ""
         if len(plan.channels) == 1:
             advice = "; take one of them: --channel, or Settings(channel=...)"
+        of_array = "" if os.path.exists(volume.path) else "; of an array, channels are the first axis"
         raise DataError(
             f"{volume.path}: has {plural(len(volume.array), 'channel')}: the model was trained on {len(plan.channels)} "
-            f"({', '.join(plan.channels)}){advice}; of an array, channels are the first axis"
+            f"({', '.join(plan.channels)}){advice}{of_array}"
         )
     return volume.without_channels(missing) if missing else volume
 

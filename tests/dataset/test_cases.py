@@ -62,6 +62,28 @@ def test_nnunet_raw_with_a_file_a_channel(tmp_path):
         find_dataset(DataConfig(root=str(tmp_path)))
 
 
+def test_a_channel_too_many_is_a_fault_of_its_case_alone(tmp_path):
+    write(tmp_path / "imagesTr", ["p_0000", "p_0001", "p_0002", "q_0000", "q_0001", "s_0000"], VOLUME)
+    write(tmp_path / "labelsTr", ["p", "q", "r", "s"], LABEL)
+    describe(tmp_path, channel_names={"0": "T2", "1": "ADC"}, labels={"zone": 2})
+    dataset, problems = find_readable_cases(tmp_path)
+    assert [case.id for case in dataset.cases] == ["q"]
+    assert "p_0002.nii.gz: dataset.json names 2 channels: remove it, or name its channel" in problems["p"]
+    assert f"put it at {tmp_path / 'imagesTr' / 'r_0000.nii.gz'}" in problems["r"]
+    assert "s_0001.nii.gz: missing: put it there or remove its other files" in problems["s"]
+
+
+def test_pictures_are_no_volumes(tmp_path):
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.png").write_bytes(b"a picture")
+    describe(tmp_path, channel_names={"0": "R"}, labels={"zone": 2}, numTraining=1, file_ending=".png")
+    with pytest.raises(
+        DataError, match=r"imagesTr: holds no volume \(\.nii\.gz, .*2-D images such as PNG are not read"
+    ):
+        find_dataset(DataConfig(root=str(tmp_path)))
+
+
 def test_nnunet_1_lists_images_without_their_channels(tmp_path):
     root = decathlon(tmp_path)
     for image in (root / "imagesTr").iterdir():
