@@ -27,6 +27,7 @@ from attention_unet.preparation.spacing import (
     check_slices,
     choose_spacing,
     configured_spacing,
+    describe_loss,
     scan_spacing,
     typical_extent,
     typical_grid,
@@ -178,6 +179,8 @@ def make_plan(
             "apart, flipped patches teach the wrong side: leave left-right out, or give both sides one class",
             first_few(sides),
         )
+    if loss := describe_loss(fingerprint, spacing.tolist()):
+        log.warning("%s", loss)
     largest_mm = (fingerprint.grids * fingerprint.spacings_mm).max(axis=0)
     return Plan(
         channels=dataset.channels,

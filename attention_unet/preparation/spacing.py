@@ -134,6 +134,18 @@ def _times(numbers: Iterable[float], digits: int = 2) -> str:
     return " x ".join(f"{float(f'{number:.{digits}g}'):g}" for number in numbers)
 
 
+def describe_loss(fingerprint: Fingerprint, spacing_mm: Sequence[float]) -> str:
+    """Say that voxels lose more of the label maps than ``choose_spacing`` allows; "" if not."""
+    kept = kept_dice(fingerprint, spacing_mm) if fingerprint.shapes else np.ones(1)
+    if kept.mean() >= KEPT_AT_LEAST and kept.min() >= 2 * KEPT_AT_LEAST - 1:
+        return ""
+    return (
+        f"small structures are lost in voxels of {_times(spacing_mm, 3)} mm: label maps keep a mean Dice of "
+        f"{kept.mean():.3f}, lowest class {kept.min():.3f}: set data.spacing_mm to finer voxels; the scans have "
+        f"{_times(scan_spacing(fingerprint), 3)} mm"
+    )
+
+
 def kept_dice(fingerprint: Fingerprint, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
     """Return the Dice that each class keeps if it is brought to a voxel size, decided, and brought back: (K,), means.
 

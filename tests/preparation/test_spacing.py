@@ -14,6 +14,7 @@ from attention_unet.preparation.spacing import (
     KEPT,
     KEPT_AT_LEAST,
     choose_spacing,
+    describe_loss,
     describe_view,
     kept_dice,
     scan_spacing,
@@ -97,6 +98,18 @@ def test_what_a_patch_sees_is_said():
         "1.25 x 1.25 x 1.25 mm instead of 0.625 x 0.625 x 0.625 mm keep a mean Dice of 0.987, lowest class 0.987"
     )
     assert describe_view(cohort_of((40, 40, 40), (1, 1, 1)), plan_of(1.0, 32)).endswith("of 40 x 40 x 40 mm")
+
+
+def test_a_configured_voxel_size_that_loses_small_structures_is_told(caplog):
+    lesions = with_balls(cohort_of((160, 200, 60), (1.0, 1.0, 3.0)), 3.0)
+    assert describe_loss(lesions, [1.0, 1.0, 3.0]) == ""
+    assert describe_loss(lesions, [4.0, 4.0, 4.0]).startswith(
+        "small structures are lost in voxels of 4 x 4 x 4 mm: label maps keep a mean Dice of 0."
+    )
+    assert describe_loss(lesions, [4.0, 4.0, 4.0]).endswith("finer voxels; the scans have 1 x 1 x 3 mm")
+    assert describe_loss(with_balls(cohort_of((160, 200, 60), (1.0, 1.0, 3.0)), 30.0), [4.0, 4.0, 4.0]) == ""
+    make_plan(Config(data=DataConfig(spacing_mm=[4.0] * 3)), dataset(), lesions, LAPTOP)
+    assert caplog.text.count("small structures are lost in voxels of 4 x 4 x 4 mm") == 1
 
 
 def test_a_shape_that_needs_no_resampling_is_kept():
