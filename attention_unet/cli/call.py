@@ -5,6 +5,7 @@ Heavy imports have no place here: ``--help`` reads this file.
 
 import difflib
 import itertools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -155,6 +156,11 @@ def explain_error(error: Exception, subparsers: dict[str, ArgumentParser]) -> st
             expected = expected.replace(type_, words)
         name = found["name"] if "." in found["name"] else f"--{found['name'].replace('_', '-')}"
         return f"{name} is {found['value']}: expected {expected}"
+    if (unknown := re.search(r"arguments: (-[cdf]\b|[^-]\S*)", text)) and not required:
+        if unknown[1].startswith("-"):
+            text += ": docs/getting_started.md has a table of nnU-Net's options and those here"
+        elif os.path.isdir(unknown[1]):
+            text += f": name a dataset by --data.root {unknown[1]}, scans by -i"
     match = re.search(r"option '([\w.]+)'|arguments: --([\w.-]+)|[Kk]ey \"?'?([\w.]+)", text)
     wrong = next((group for group in match.groups() if group), "").replace("-", "_") if match else ""
     known = [action.dest for _, action in actions]

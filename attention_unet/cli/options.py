@@ -68,7 +68,7 @@ def predict(parser: ArgumentParser) -> None:
         "--model",
         required=True,
         action="append",
-        help="folder of a run or of a cross-validation, or the name of a model of this package: hippocampus; "
+        help="folder of a run or of a cross-validation, model file, or hippocampus, a model of this package; "
         "given several times, probabilities are averaged",
     )
     parser.add_argument("--held-out-of", help="only the cases that this run did not train on")

@@ -1,5 +1,6 @@
 """Read the channels and classes of a dataset from its ``dataset.json`` or its label files."""
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from attention_unet.scans.labels import RESERVED, Labels
 from attention_unet.scans.volumes import read_labels
 
 MOST_CLASSES = 254  # the network's targets are bytes
+NORMALISATIONS = ("ct", "nonorm", "rescale_to_0_1", "rgb_to_0_1")  # names by which nnU-Net chooses another than z-score
+
+log = logging.getLogger(__name__)
 
 
 def describe_channels(path: Path) -> tuple[str, ...]:
@@ -32,6 +36,8 @@ def describe_channels(path: Path) -> tuple[str, ...]:
         raise DataError(
             f"{path}: channels are called {', '.join(names)}: expected different names; rename them in this file"
         )
+    if chosen := [name for name in names if name.casefold() in NORMALISATIONS]:
+        log.warning("%s: %s: only names here: each scan gets mean 0 and standard deviation 1", path, first_few(chosen))
     return names
 
 

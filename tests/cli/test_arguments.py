@@ -6,7 +6,7 @@ from attention_unet.cli import main
 from attention_unet.cli.call import build_parser, complete
 from attention_unet.cli.commands import _name_of
 from attention_unet.config import Config, DataConfig
-from tests.conftest import SMALL
+from tests.conftest import REPOSITORY, SMALL
 
 PREDICT = ["predict", "-i", "x", "-o", "o", "-m", "m"]
 
@@ -51,6 +51,11 @@ def test_a_budget_on_the_command_line_replaces_that_of_the_file(cohort, tmp_path
             "no public dataset is called 'hippocampuss': there is hippocampus, prostate, heart, brain-tumour",
         ),
         (["train", "--data.dataset", "None such"], "no dataset here"),
+        (
+            ["train", "-d", "5", "-c", "3d_fullres"],
+            "arguments: -d 5 -c 3d_fullres: docs/getting_started.md has a table",
+        ),
+        (["train", str(REPOSITORY)], f"{REPOSITORY}: name a dataset by --data.root {REPOSITORY}"),
         (["predict", "--atention-maps"], "did you mean attention-maps?"),
         (["inspect", "."], "no dataset here: expected folders of images and labels"),
         (["inspect", __file__], "is a file: name the folder of the dataset"),

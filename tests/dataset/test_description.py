@@ -24,9 +24,13 @@ def described(root, **content):
     return file
 
 
-def test_channels(tmp_path):
+def test_channels(tmp_path, caplog):
     assert describe_channels(described(tmp_path, channel_names={"1": "ADC", "0": "T2"})) == ("T2", "ADC")
     assert describe_channels(described(tmp_path, labels={"a": 1})) == ()
+    assert describe_channels(described(tmp_path, channel_names={"0": "noNorm", "1": "CT"})) == ("noNorm", "CT")
+    assert caplog.messages == [
+        f"{tmp_path / 'dataset.json'}: CT, noNorm: only names here: each scan gets mean 0 and standard deviation 1"
+    ]
     with pytest.raises(DataError, match="channels are called MRI, MRI: expected different names; rename them in"):
         describe_channels(described(tmp_path, channel_names={"0": "MRI", "1": "MRI"}))
     with pytest.raises(DataError, match=r"channels are \['T1'\]: expected an object"):
