@@ -84,7 +84,7 @@ def _inspect(options: Namespace, parser: ArgumentParser) -> int:
 def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
     from attention_unet.evaluation.fold_table import tabulate_folds
     from attention_unet.evaluation.summary_table import print_table
-    from attention_unet.training.cross_validation import check_folds, cross_validate
+    from attention_unet.training.cross_validation import check_folds, cross_validate, split_dataset
 
     config = _configured(options, parser)
     folds: list[Any] = list(range(config.data.folds))
@@ -94,6 +94,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
     if wants_jobs(options):
         from attention_unet.machine.jobs import run_jobs
 
+        split_dataset(config.data)  # a fault of all folds is told once, before processes start
         calls = {f"fold {fold}": [*options.arguments, f"--only={fold}", "--jobs=1"] for fold in folds}
         if (code := run_jobs(calls, options.jobs)) > 1:  # 1: some cases, or trainings, failed: finished below
             return code

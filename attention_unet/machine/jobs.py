@@ -73,7 +73,8 @@ def run_jobs(calls: Mapping[str, Sequence[str]], at_once: int) -> int:
         codes.append(code if code >= 0 else 128 - code)
         if (left := len(calls) - len(codes)) and len(calls) > at_once and not stopping.is_set():
             seconds = (time.monotonic() - began) / len(codes) * left
-            log.info("%d of %d done, about %s left", len(codes), len(calls), format_time(seconds))
+            failed = f"; {count} with errors" if (count := sum(map(bool, codes))) else ""
+            log.info("%d of %d done, about %s left%s", len(codes), len(calls), format_time(seconds), failed)
 
     with ThreadPoolExecutor(at_once) as pool:
         try:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attention_unet.config import Config
+from attention_unet.config import Config, DataConfig
 from attention_unet.dataset.cases import Dataset
 from attention_unet.dataset.find_dataset import find_dataset
-from attention_unet.dataset.splits import Split, check_held_out_once, choose_split, read_split, read_splits
+from attention_unet.dataset.splits import Split, check_held_out_once, choose_split, read_split
 from attention_unet.dataset.subjects import find_subjects
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.evaluation.evaluate import TOLERANCE_MM, check_tolerance, evaluate_cases
@@ -99,13 +99,7 @@ def cross_validate(
     check_replaceable(folder / CURVES, MARK)
     for fold in range(config.data.folds):
         check_origin(folder / f"fold{fold}" / PREDICTIONS)
-    dataset = find_dataset(config.data)
-    ids, data = [case.id for case in dataset.cases], config.data
-    subjects = find_subjects(data, dataset.root, ids)
-    if data.splits and len(read_splits(Path(data.splits))) != data.folds:
-        raise ConfigError(f"{data.splits}: expected {data.folds} splits, one per fold: correct the file or data.folds")
-    splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
-    check_held_out_once(splits)
+    dataset, subjects, splits = split_dataset(config.data)
     _check_earlier_splits(folder, splits)
     _train_folds(config, folder, folds, read_or_make_plan(config, folder, dataset))
     failed = _predict_folds(config, folder, folds, splits, dataset, tta, keep_all_components)
@@ -128,6 +122,19 @@ def cross_validate(
         rows = read_metrics(folder / "metrics.csv")
         draw_trainings({f"fold {fold}": folder / f"fold{fold}" / HISTORY for fold in finished}, folder / CURVES)
     return CrossValidation(held_out, rows, summary), failed | not_evaluated
+
+
+def split_dataset(data: DataConfig) -> tuple[Dataset, dict[str, str], dict[int, Split]]:
+    """Return a dataset, the subject by case id, and the split of each fold.
+
+    Raise ConfigError if the cases cannot be split as configured, DataError if the dataset is faulty.
+    """
+    dataset = find_dataset(data)
+    ids = [case.id for case in dataset.cases]
+    subjects = find_subjects(data, dataset.root, ids)
+    splits = {fold: choose_split(dataclasses.replace(data, fold=fold), ids, subjects) for fold in range(data.folds)}
+    check_held_out_once(splits)
+    return dataset, subjects, splits
 
 
 def _check_earlier_splits(folder: Path, splits: Mapping[int, Split]) -> None:

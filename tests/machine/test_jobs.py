@@ -84,6 +84,7 @@ def test_lines_are_named_and_one_that_fails_stops_no_other(calls, tmp_path, capl
         f"job {number}: a line of {number}" for number in range(3)
     ]
     assert "2 of 3 done, about " in caplog.text
+    assert "s left; 2 with errors" in caplog.text
 
 
 def test_the_same_error_is_said_once(monkeypatch, caplog):
