@@ -132,7 +132,9 @@ def _find_channels(predictions: Path, labels: Labels) -> tuple[list[int], int]:
         background = 0 if own.overlapping else 1
         return [background + groups.index(sorted(group)) for group in labels.integers.values()], own.channels
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{predictions}: is of other classes than those scored ({error}): predict again") from error
+        raise DataError(
+            f"{predictions}: is of other classes than those scored: no calibration; predict again"
+        ) from error
 
 
 def _count_case(
