@@ -50,7 +50,7 @@ def write_calibration(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]
         return failed
     write_text(table, calibration_to_csv(by_class))
     log.info(
-        "expected calibration error of %s (in brackets: only where a class has at least %.0f%%): %s; see %s",
+        "expected calibration error of %s (in brackets: of probabilities of at least %.0f%%): %s; see %s",
         plural(len(probabilities) - len(failed), "case"),
         100 / BINS,
         ", ".join(

@@ -79,8 +79,8 @@ def train(
         override: when resuming, accept changes that affect the remaining steps only, such as another budget, learning
             rate or augmentation: ``resolved_settings.MAY_BE_OVERRIDDEN``.
         digests: digest of image and label by case id in other runs. Those of this run must be the same.
-        unplanned: configuration without the planned values of other folds, to plan from for whole scans if the locator
-            fails; None: ``config``.
+        unplanned: for a fold of a cross-validation, the configuration before values of the common plan were filled in:
+            it is planned anew, for whole scans, if the locator fails; None: ``config``.
 
     Raises:
         ConfigError: if the folder has another run, another process writes there, the configuration does not fit the

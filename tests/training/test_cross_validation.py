@@ -14,6 +14,7 @@ from attention_unet.inference import predict_files as predict_module
 from attention_unet.inference import predict_folder
 from attention_unet.inference.model_file import load_models
 from attention_unet.inference.record import update_record
+from attention_unet.machine import jobs
 from attention_unet.machine.devices import Machine
 from attention_unet.training import common_plan, cross_validation
 from attention_unet.training.checkpoint import load_state, save_state
@@ -111,6 +112,16 @@ def test_cases_that_came_later_do_not_slip_into_earlier_folds(folder, cohort, tm
     capsys.readouterr()
     assert main(["cross-validate", "--data.root", str(other), "--run", str(folder), *OPTIONS]) == 2
     assert "the held-out cases changed" in capsys.readouterr().err
+
+
+def test_processes_start_only_if_the_cases_can_be_split(cohort, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jobs, "run_jobs", lambda *_: pytest.fail("started"))
+    ids = [case.id for case in find_dataset(DataConfig(root=str(cohort))).cases]
+    halves = [{"train": ids[4:], "val": ids[:4]}, {"train": ids[:4], "val": ids[4:]}]
+    (tmp_path / "splits.json").write_text(json.dumps(halves))
+    call = ["cross-validate", "--data.root", str(cohort), "--run", str(tmp_path / "folds"), *OPTIONS, "--jobs", "2"]
+    assert main([*call, "--data.splits", str(tmp_path / "splits.json")]) == 2
+    assert "holds 2 splits, but data.folds is 4: set data.folds to 2" in capsys.readouterr().err
 
 
 def test_folds_of_other_configurations_are_not_mixed(folder, cohort, tmp_path, capsys):
