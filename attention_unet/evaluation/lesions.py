@@ -55,6 +55,8 @@ def write_lesions(evaluation: Path, files: EvaluatedFiles) -> dict[str, str]:
     rows: list[Sequence[object]] = []
     by_class: dict[str, list[Lesions]] = {}
     failed: dict[str, str] = {}
+    if files.labels.ignore is not None:
+        log.warning("components are those of annotated voxels: ignored voxels cut one into several")
     with progress_bar("components", len(files.cases)) as done:
         for name, case in files.cases.items():
             with noting_failure(failed, name):

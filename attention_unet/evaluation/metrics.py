@@ -109,6 +109,7 @@ def compare_masks(
     reference: NDArray[np.generic],
     spacing_mm: Sequence[float],
     tolerance_mm: float = 1.0,
+    known: NDArray[np.bool_] | None = None,
 ) -> CaseMetrics:
     """Compare two masks (I, J, K) on the same grid.
 
@@ -117,6 +118,8 @@ def compare_masks(
         reference: true mask, bool or numbers that are all 0 or 1.
         spacing_mm: size of a voxel along each axis, above 0.
         tolerance_mm: tolerance of the normalised surface Dice, 0 or more.
+        known: voxels that are annotated, None for all. Others count as background, and masks have no surface beside
+            them. Distances are NaN if a mask then has voxels, but no surface.
 
     Raises:
         TypeError: if a mask is not a numpy array, or is a masked array.
@@ -136,10 +139,15 @@ def compare_masks(
         raise ValueError(f"spacing_mm is {spacing_mm}: expected three numbers above 0, one per axis")
     if not 0 <= tolerance_mm < INF:
         raise ValueError(f"tolerance_mm is {tolerance_mm}: expected 0 or more")
+    if known is not None:
+        prediction, reference = prediction & known, reference & known
     box = bounding_box(prediction | reference, margin=1)  # a structure in one slice is no volume of one slice
-    prediction, reference = prediction[box], reference[box]
+    prediction, reference, known = prediction[box], reference[box], None if known is None else known[box]
     size, true_size, overlap = (int(np.count_nonzero(m)) for m in (prediction, reference, prediction & reference))
-    hd95_mm, assd_mm, nsd = _measure_distances(*surface_distances(prediction, reference, spacing), tolerance_mm)
+    distances = surface_distances(prediction, reference, spacing, known)
+    hd95_mm, assd_mm, nsd = _measure_distances(*distances, tolerance_mm)
+    if size and true_size and not all(map(len, distances)):
+        hd95_mm = assd_mm = nsd = NAN
     voxel_ml = float(spacing.prod()) / 1000
     return CaseMetrics(
         dice=_share(2 * overlap, size + true_size),

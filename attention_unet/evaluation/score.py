@@ -67,11 +67,13 @@ def score_case(
 
     Ignored voxels count as background in both label maps (I, J, K). Metrics of classes that are not annotated are NaN.
     """
+    known = None
     if labels.ignore is not None:
         known = reference != labels.ignore
         prediction, reference = prediction * known, reference * known
     box = bounding_box((prediction != 0) | (reference != 0), margin=1)  # as in compare_masks
     prediction, reference = (np.ascontiguousarray(label_map[box]) for label_map in (prediction, reference))
+    known = None if known is None else known[box]
     groups = dict(labels.integers)
     if len(groups) > 1:
         groups[FOREGROUND] = tuple({integer for group in groups.values() for integer in group})
@@ -82,7 +84,7 @@ def score_case(
             name,
             UNDEFINED
             if name in undefined
-            else compare_masks(mask_of(prediction, group), mask_of(reference, group), spacing_mm, tolerance_mm),
+            else compare_masks(mask_of(prediction, group), mask_of(reference, group), spacing_mm, tolerance_mm, known),
         )
         for name, group in groups.items()
     ]

@@ -12,6 +12,7 @@ from attention_unet.evaluation.evaluate import evaluate_folder
 from attention_unet.evaluation.evaluated_files import read_evaluated_files
 from attention_unet.evaluation.metrics import METRICS
 from attention_unet.evaluation.rows import read_metrics
+from attention_unet.evaluation.score import score_case
 from attention_unet.evaluation.structure_attention import attention_in_structures
 from attention_unet.scans.labels import FOREGROUND, Labels
 from tests.conftest import save_nifti
@@ -57,6 +58,39 @@ def test_metrics_leave_out_what_is_unknown(folders, tmp_path):
     assert summary.classes["b"]["dice"].n == 1
     assert summary.warnings.unknown_labels == {}
     assert list(read_evaluated_files(tmp_path / "e").cases["second"].unannotated) == ["b"]
+
+
+def contour_distances(start, end):
+    """Return the distance of each pixel on the contour of a mask to that of another, pixel by pixel."""
+
+    def contour(mask):
+        padded = np.pad(mask, 1)
+        around = (padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2])
+        return [p for p in np.argwhere(mask) if not all(side[tuple(p)] for side in around)]
+
+    there = contour(end)
+    return [min(np.hypot(*(p - q)) for q in there) for p in contour(start)]
+
+
+def test_surfaces_of_single_slices_are_their_contours():
+    x, y, z = np.ogrid[-12:13, -12:13, -12:13]
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    reference, prediction = (radius <= 10).astype(np.uint8), (radius <= 8).astype(np.uint8)
+    annotated = [6, 12, 18]  # further from each other than the surfaces are
+    expected = []
+    for k in annotated:
+        masks = prediction[..., k] == 1, reference[..., k] == 1
+        expected += contour_distances(*masks) + contour_distances(*masks[::-1])
+    truth = np.where(np.isin(np.arange(25), annotated), reference, 7)
+    (row,) = score_case("x", prediction, truth, Labels({"a": (1,)}, (1,), 7), (1.0, 1.0, 1.0), 1.0)
+    assert row.metrics.assd_mm == pytest.approx(np.mean(expected))
+    assert row.metrics.nsd == pytest.approx(np.mean(np.array(expected) <= 1))
+    assert row.metrics.nsd < 0.1
+    truth[:] = 7
+    truth[10:15, 10:15, 12] = 1  # inside of the structure
+    (row,) = score_case("x", prediction, truth, Labels({"a": (1,)}, (1,), 7), (1.0, 1.0, 1.0), 1.0)
+    assert row.metrics.dice == 1
+    assert np.isnan([row.metrics.hd95_mm, row.metrics.assd_mm, row.metrics.nsd]).all()
 
 
 def test_a_class_that_no_case_annotates_has_no_figures(folders, tmp_path, capsys):
