@@ -32,14 +32,15 @@ def combine_planes(
     for place in places[0]:
         if all(place in own for own in places):
             maps = [values[labels.channels + own.index(place)] for values, own in zip(planes, places, strict=True)]
-            results[place] = mean(maps).cpu().numpy()
+            results[place] = _mean_weights(maps).cpu().numpy()
     if settings.probabilities:
         results["probabilities"] = probabilities.cpu().numpy()
     if settings.uncertainty:
-        results["entropy"] = entropy(probabilities, labels).cpu().numpy()
+        of_mean = entropies(probabilities, labels)
+        results["entropy"] = of_mean.amax(dim=0).cpu().numpy()
         if len(each) > 1:
-            mean_entropy = mean([entropy(shares, labels) for shares in each]).cpu().numpy()
-            results["disagreement"] = np.maximum(results["entropy"] - mean_entropy, 0)
+            gained = of_mean - mean([entropies(shares, labels) for shares in each])
+            results["disagreement"] = gained.amax(dim=0).clamp(min=0).cpu().numpy()
     return results, expected_overlap(probabilities, target, labels)
 
 
@@ -58,16 +59,24 @@ def choose_classes(probabilities: Tensor, labels: Labels) -> Tensor:
     return index[None]
 
 
-def entropy(probabilities: Tensor, labels: Labels) -> Tensor:
-    """Return the entropy (*S) of the label by probabilities (K, *S), from 0, certain, to 1, all labels equally likely.
+def entropies(probabilities: Tensor, labels: Labels) -> Tensor:
+    """Return the entropy (1, *S) of the label by probabilities (K, *S): 0 is certain, 1 all labels equally likely.
 
-    If classes overlap, it is that of the class with the highest entropy.
+    If classes overlap, return that of each class (K, *S): 1 where its probability is 0.5.
     """
     if labels.overlapping:
         of_both: Tensor = torch.special.entr(torch.stack([probabilities, 1 - probabilities]))
-        return of_both.sum(dim=0).amax(dim=0) / math.log(2)
+        return of_both.sum(dim=0) / math.log(2)
     of_all: Tensor = torch.special.entr(probabilities)
-    return of_all.sum(dim=0) / math.log(len(probabilities))
+    return of_all.sum(dim=0, keepdim=True) / math.log(len(probabilities))
+
+
+def _mean_weights(maps: Sequence[Tensor]) -> Tensor:
+    """Return the mean of attention maps over the models that predicted a voxel: it is 0 where a model did not."""
+    if len(maps) == 1:
+        return maps[0]
+    together = torch.stack(list(maps))
+    return together.sum(dim=0) / (together > 0).sum(dim=0).clamp(min=1)
 
 
 def mean(values: Sequence[Tensor]) -> Tensor:
