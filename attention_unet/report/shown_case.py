@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 MARGIN_MM = 15.0  # around the structures, if only a part of the scan is shown
 GRAD_CAM_EDGE = 2.0  # voxel size of Grad-CAM maps on the page, in voxels of the scan
 STEPS = 255  # the highest byte
+IGNORED = 255  # in the reference, where nobody annotated; there are at most 254 classes
 Window = tuple[slice, slice, slice]
 
 
@@ -43,8 +44,8 @@ class ShownCase(NamedTuple):
             highest byte;
             "predicted": whether there is a prediction;
             "problem": why no scan is shown; None if it is shown.
-        voxels: gzip of the bytes of the channels, class indices of reference and prediction, and maps; the left-right
-            axis is the fastest.
+        voxels: gzip of the bytes of the channels, class indices of reference (or ``IGNORED``) and prediction, and maps;
+            the left-right axis is the fastest.
     """
 
     facts: dict[str, Any]
@@ -71,6 +72,8 @@ def show_case(files: EvaluatedFiles, case: str, attention_mm: Mapping[str, Seque
     spacing_mm = np.array(scan_grid.scan_mm)
     channels = [] if image is None else list(scan_grid.orient(image.array))
     window = _choose_window(masks[0] | masks[1], spacing_mm, most // max(len(channels), 1))
+    if files.labels.ignore is not None:
+        masks[0][scan_grid.orient(reference.array[0]) == files.labels.ignore] = IGNORED
     packed = [_to_bytes(channel[window]) for channel in channels]
     arrays = [*(array for array, _ in packed), *(mask[window] for mask in masks)]
     maps = []

@@ -50,6 +50,20 @@ def test_every_voxel_lies_where_the_file_has_it(tmp_path, case):
     assert facts["tilt_degrees"] == pytest.approx(9.0, abs=0.1)
 
 
+def test_ignored_voxels_are_marked_in_the_reference(tmp_path):
+    files = read_evaluated_files(build_evaluation(tmp_path, ["turned"]))
+    expected = unpacked(show_case(files, "turned", {}, 700))
+    first = next(iter(files.labels.integers))
+    (integer,) = files.labels.integers[first]
+    others = {name: group for name, group in files.labels.integers.items() if name != first}
+    ignoring = dataclasses.replace(files, labels=dataclasses.replace(files.labels, ignore=integer))
+    _, reference, prediction, *_ = unpacked(show_case(ignoring, "turned", {}, 700))
+    assert others
+    np.testing.assert_array_equal(reference == 255, expected[1] == 1)
+    np.testing.assert_array_equal(reference[reference != 255], expected[1][expected[1] != 1])
+    np.testing.assert_array_equal(prediction, expected[2])
+
+
 @pytest.mark.parametrize("most", [2000, 700, 100])
 def test_a_large_scan_is_cut_to_its_structures_then_thinned(tmp_path, most):
     evaluation = build_evaluation(tmp_path, ["turned"])

@@ -135,9 +135,10 @@ def test_masks_and_differences_have_their_colours(opened):
 def test_a_case_opens_amid_what_differs_most(opened):
     """Differences count as shares of a class: a missed small structure comes before the edge of a large one."""
 
-    def first_voxel(reference, prediction):
+    def first_voxel(reference, prediction, ignored="[]"):
         made = "Object.create(CaseVolume.prototype)"
-        facts = f"{{shape: [4, 2, 2], facts: {{predicted: true}}, reference: {reference}, prediction: {prediction}}}"
+        masks = f"reference: {reference}, prediction: {prediction}, ignored: {ignored}"
+        facts = f"{{shape: [4, 2, 2], facts: {{predicted: true}}, {masks}}}"
         return opened.evaluate(f"() => Object.assign({made}, {facts}).startVoxel()")
 
     large = [1, 1, 1, 1, 1, 1, 1, 0]
@@ -145,6 +146,9 @@ def test_a_case_opens_amid_what_differs_most(opened):
     assert first_voxel([*large, *[0] * 8], [*large[:4], 1, 0, 0, 0, *[0] * 8]) == [2, 1, 0]
     assert first_voxel([*[0] * 8, *large], [*[0] * 8, *large]) == [2, 0, 1]
     assert first_voxel([0] * 16, [0] * 16) == [2, 1, 1]
+    ignored = "[...Array(8).fill(0), 1, 1, 1, 1, 0, 0, 0, 0]"
+    assert first_voxel([0] * 16, [*[0] * 8, 1, 1, 1, 1, 0, 0, 1, 0]) == [2, 0, 1]
+    assert first_voxel([0] * 16, [*[0] * 8, 1, 1, 1, 1, 0, 0, 1, 0], ignored) == [2, 1, 1]
 
 
 def test_all_is_reachable_by_keyboard(opened):

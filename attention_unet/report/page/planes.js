@@ -29,7 +29,7 @@ function paintSlice(volume, plane, look) {
       if (map) mix(at, look.colourMap[Math.round((volume.mapAt(look.map, voxel) * map.top) / look.top)], share);
       const predicted = volume.prediction[index], reference = volume.reference[index];
       if (look.prediction && predicted && !look.difference) mix(at, look.colours[predicted], share);
-      if (look.difference && predicted !== reference) mix(at, DIFFERENCES[!predicted ? "missed" : !reference ? "extra" : "other"], Math.min(share * 1.4, 1));
+      if (look.difference && volume.differs(index)) mix(at, DIFFERENCES[!predicted ? "missed" : !reference ? "extra" : "other"], Math.min(share * 1.4, 1));
     }
   }
   return pixels;

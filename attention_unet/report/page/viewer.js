@@ -172,7 +172,7 @@ class Viewer {
       ["Position", mm.map((value, i) => `${readable(Math.abs(value), 1)} mm ${sides[i][value < 0 ? 1 : 0]}`).join(", ")],
       ["Voxel (i, j, k)", volume.transform(facts.to_file, voxel).join(", ")],
       facts.channels.length ? ["Value", volume.valueAt(look.channel, voxel)] : null,
-      ["Reference", className(volume.reference[index])],
+      ["Reference", volume.ignored[index] ? "ignored" : className(volume.reference[index])],
       ["Prediction", facts.predicted ? className(volume.prediction[index]) : "none"],
       look.map === null ? null : ["Map", readable((volume.mapAt(look.map, voxel) / 255) * facts.maps[look.map].top, 2)],
     ];

@@ -1,5 +1,7 @@
 // Unpack the voxels of a case when it is opened.
 
+const IGNORED = 255; // in the reference, where nobody annotated
+
 async function loadVolume(name) {
   const script = [...document.querySelectorAll("script.voxels")].find((candidate) => candidate.dataset.case === name);
   const packed = Uint8Array.from(atob(script.textContent), (letter) => letter.charCodeAt(0));
@@ -16,9 +18,16 @@ class CaseVolume {
     this.shape = facts.shape;
     this.strides = [1, facts.shape[0], facts.shape[0] * facts.shape[1]];
     this.channels = facts.channels.map(() => take(facts.shape));
-    this.reference = take(facts.shape);
+    const reference = take(facts.shape);
+    this.ignored = reference.map((label) => label === IGNORED);
+    this.reference = reference.map((label) => (label === IGNORED ? 0 : label));
     this.prediction = take(facts.shape);
     this.maps = facts.maps.map((map) => take(map.shape));
+  }
+
+  // Return whether prediction and reference differ in a voxel that is annotated.
+  differs(index) {
+    return this.prediction[index] !== this.reference[index] && !this.ignored?.[index];
   }
 
   indexOf(voxel) {
@@ -51,7 +60,7 @@ class CaseVolume {
     const predicted = (i) => (this.facts.predicted ? prediction[i] : reference[i]);
     for (let i = 0; i < reference.length; i++) sizes[reference[i] || predicted(i)]++;
     for (const wrong of [true, false]) {
-      const share = (i) => { const label = reference[i] || predicted(i); return label && (!wrong || reference[i] !== predicted(i)) ? 1 / sizes[label] : 0; };
+      const share = (i) => { const label = reference[i] || predicted(i); return label && (!wrong || (this.facts.predicted && this.differs(i))) ? 1 / sizes[label] : 0; };
       const shareOf = (first, end) => { let sum = 0; for (let i = first; i < end; i++) sum += share(i); return sum; };
       const z = indexOfLargest(nz, (k) => shareOf(k * nx * ny, (k + 1) * nx * ny));
       if (z === null) continue;
