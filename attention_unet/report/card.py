@@ -6,6 +6,7 @@ Its head is the one that the Hugging Face hub reads.
 import logging
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,25 +86,28 @@ def write_card(run: str | Path, output: str | Path | None = None) -> Path:
     model, summary = load_model(run), run / HELD_OUT / "summary.json"
     if not run.is_dir():
         raise ConfigError(f"{run}: not a folder: expected the folder of a run")
-    dice = parse_object(summary, _dice, "evaluate again") if summary.is_file() else {}
+    dice, cautions = parse_object(summary, _results, "evaluate again") if summary.is_file() else ({}, [])
     predicted = read_record(run / HELD_OUT / PREDICTIONS)
     if dice and predicted and predicted.get("models_sha256") != [model.sha256]:
         log.warning("%s: is of an earlier state of this run: left out; report again", summary)
         dice = {}
-    write_text(
-        file, f"---\n{yaml.safe_dump(_head(run.resolve().name, dice), sort_keys=False)}---\n\n{_text(run, model, dice)}"
-    )
+    head = _head(run.resolve().name, {} if cautions else dice)  # a hub shows figures without their cautions
+    write_text(file, f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{_text(run, model, dice, cautions)}")
     return file
 
 
-def _dice(plain: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return Dice of each class that occurs: mean, 95 % interval and number of cases, from ``summary.json``."""
+def _results(plain: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return, from ``summary.json``, Dice of each class that occurs and the warnings about the cases.
+
+    Dice are mean, 95 % interval and number of cases.
+    """
     dice = {name: metrics["dice"] for name, metrics in plain["classes"].items()}
-    return {
+    of_classes = {
         name: {"mean": float(each["mean"]), "ci95": [*map(float, each["ci95"] or ())], "cases": int(each["n"])}
         for name, each in dice.items()
         if each["n"]
     }
+    return of_classes, list(map(str, plain.get("warnings", [])))
 
 
 def _head(name: str, dice: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -117,13 +121,13 @@ def _head(name: str, dice: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {**head, "tags": tags, "metrics": ["dice"], **({"model-index": index} if index else {})}
 
 
-def _text(run: Path, model: Model, dice: dict[str, dict[str, Any]]) -> str:
+def _text(run: Path, model: Model, dice: dict[str, dict[str, Any]], cautions: Sequence[str]) -> str:
     """Return the text of a card."""
     plan, labels = model.plan, model.plan.labels
     rows = [
         f"| {_cell(name)} | {of['mean']:.4f} | {_interval(of['ci95'])} | {of['cases']} |" for name, of in dice.items()
     ]
-    head = "Held-out cases of the training data:\n\n| Class | Dice | 95 % interval | Cases |\n|---|---|---|---|\n"
+    head = "Held-out cases of the training data:\n\n| Class | Dice | 95 % interval | Cases |\n|---|---|---|---|"
     taught = len(model.trained_on.images) if model.trained_on else 0
     return TEXT.format(
         name=run.resolve().name,
@@ -142,7 +146,7 @@ def _text(run: Path, model: Model, dice: dict[str, dict[str, Any]]) -> str:
         spacing=times(plan.preprocessing.spacing_mm),
         sha256=model.sha256,
         weights=WEIGHTS,
-        results=head + "\n".join(rows)
+        results="\n".join([head, *rows, *(f"\n**Warning:** {caution}." for caution in cautions)])
         if rows
         else f"Not evaluated: `attention-unet report {shlex.quote(run.resolve().name)}` scores held-out cases.",
         to_write=TO_WRITE,

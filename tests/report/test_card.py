@@ -43,6 +43,16 @@ def test_a_card_of_a_run(shared):
         write_card(shared)
 
 
+def test_a_card_repeats_the_warnings_of_its_scores_and_gives_a_hub_none(shared):
+    summary = json.loads((shared / "held-out" / "summary.json").read_text())
+    warning = "3 of 3 cases are training cases of the model, their scores are too good: a, b, c"
+    (shared / "held-out" / "summary.json").write_text(json.dumps({**summary, "warnings": [warning]}))
+    text = write_card(shared).read_text()
+    assert f"\n\n**Warning:** {warning}.\n" in text
+    assert "model-index" not in text
+    assert "| Ventricle | 0.9100 | 0.850 to 0.970 | 3 |" in text
+
+
 def test_a_card_without_results_says_how_to_get_them(shared, tmp_path, monkeypatch):
     shutil.rmtree(shared / "held-out")
     body = write_card(shared, tmp_path / "card.md").read_text()
