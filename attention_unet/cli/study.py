@@ -151,7 +151,9 @@ def _print_plan(study: "Study", folder: Path) -> None:
     print(f"{plural(len(cells), 'training')}: {format_time(seconds)} on this machine, and time to validate and predict")
     for claim in study.hypotheses:
         folds, seeds = len(study.folds), len(study.common_seeds(claim.arm, claim.against))
-        half = expected_half_width(folds, seeds)
-        width = "cannot be said for a single fold" if half is None else f"\N{PLUS-MINUS SIGN}{half:.4f}"
+        halves = [half for count in sorted({seeds, 1}, reverse=True) if (half := expected_half_width(folds, count))]
+        width = " to ".join(f"\N{PLUS-MINUS SIGN}{half:.4f}" for half in halves) or "cannot be said for a single fold"
         print(f"{claim.arm} against {claim.against}, {plural(folds * seeds, 'pair')} of trainings: interval {width}")
-    print(f"if the standard deviation between pairs is {ASSUMED_SD}, as on hippocampus crops: see docs/study.md")
+    print(
+        f"if the standard deviation between pairs is {ASSUMED_SD}, as on hippocampus crops; on phantoms 0.002 to 0.23"
+    )

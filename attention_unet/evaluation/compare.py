@@ -192,7 +192,10 @@ def _folds(tables: Sequence[Sequence[Row]], cases: Sequence[str]) -> list[str]:
     """Return the fold of each case if all runs have the same folds; otherwise empty names, as for a single training."""
     folds = [{row.case: row.fold for row in rows} for rows in tables]
     if any([each[case] for case in cases] != [folds[0][case] for case in cases] for each in folds):
-        log.warning("the runs have different folds: each counts as one training")
+        log.warning(
+            "the runs have different folds: each counts as one training, and verdicts are on these networks, not on "
+            "methods: cross-validate with the same folds to compare methods"
+        )
         return ["" for _ in cases]
     return [folds[0][case] for case in cases]
 

@@ -94,7 +94,10 @@ class Verdict:
 
 
 def expected_half_width(folds: int, seeds: int) -> float | None:
-    """Return half the width of the 95 % interval that the folds give if ``ASSUMED_SD`` is right; None for one fold."""
+    """Return half the width of the 95 % interval that the folds give if ``ASSUMED_SD`` is right; None for one fold.
+
+    Pairs of one fold share persons and training cases: with several seeds, this holds if only seeds differ.
+    """
     return float(t.ppf(0.975, folds - 1)) * ASSUMED_SD / math.sqrt(folds * seeds) if folds > 1 else None
 
 

@@ -141,6 +141,7 @@ def test_runs_of_different_folds_are_not_paired_by_fold(caplog):
     (found,) = compare({"A": grouped(base, "fold", 8), "B": rows(base + 0.01)}, "dice")
     assert found.test.trainings == 1
     assert "the runs have different folds: each counts as one training" in caplog.text
+    assert "verdicts are on these networks, not on methods" in caplog.text
 
 
 def test_runs_that_vary_less_than_the_rest_do_not_make_it_smaller():
