@@ -12,7 +12,7 @@ from attention_unet.training.parts import Stopped, Training, synchronise
 from attention_unet.training.validation_round import decide_components, keep_time_for_last, validate_and_record
 
 SMOOTHING = 0.98  # of the displayed loss and times
-ESTIMATED_AT = 10  # steps after which the time to validate a case is estimated from that of a step
+ESTIMATED_AT = 10  # steps after which, and after ten times as many, the time to validate a case is estimated
 AHEAD = {"cpu": 0, "cuda": 1, "mps": 1}  # steps that a device may still compute while the next one is prepared
 LATE = 0.8  # share of the budget after which late cases are trained on
 
@@ -27,7 +27,7 @@ def fit(training: Training) -> None:
     config, patches = settings.config.training, settings.plan.batch
     threads = ThreadChooser(fixed=budget.seconds is None) if learner.fabric.device.type == "cpu" else None
     ahead, running = AHEAD[learner.fabric.device.type], deque[Step]()
-    saved_at = time.monotonic()
+    saved_at, validated = time.monotonic(), False
     batches = training.batches.open(learner.step, loop.with_late)
     while True:
         progress, stopping = synchronise(learner.fabric, budget.progress(learner.step), training.stop())
@@ -44,13 +44,13 @@ def fit(training: Training) -> None:
             decide_components(training)
             batches = training.batches.open(learner.step, True)
         due = progress >= (loop.validations + 1) / config.validations
-        if learner.step == ESTIMATED_AT and not loop.case_seconds:
-            expect_validations(training)
+        if learner.step - budget.steps_before in (ESTIMATED_AT, 10 * ESTIMATED_AT) and not validated:
+            expect_validations(training)  # also after a resumption, perhaps on another machine
         if learned and due and (progress >= 1 or budget.may_validate(progress, loop.validating, loop.case_seconds)):
             finish_steps(training, running)
             save_training(training)
             validate_and_record(training, progress, learning_rate)
-            saved_at = time.monotonic()
+            saved_at, validated = time.monotonic(), True
             # Validations that became due during this one are skipped, but not the last. The count always rises, so
             # that none is repeated if a smaller reserve lowers the progress.
             (now,) = synchronise(learner.fabric, budget.progress(learner.step))

@@ -237,6 +237,7 @@ def _begin_or_continue(
     budget.steps_before = learner.step
     before = Config.from_plain(state.settings["config"]).training
     if any(getattr(before, name) != getattr(config, name) for name in ("budget_minutes", "steps", "validations")):
+        budget.reserve = state.loop.validating = state.loop.case_seconds = 0.0  # of the budget before
         due = int(budget.progress(learner.step) * config.validations + 1e-9)
         state.loop.validations = min(state.loop.validations, due)
     return learner, budget, state.loop

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import signal
+from contextlib import nullcontext
 from unittest import mock
 
 import pytest
@@ -14,6 +16,7 @@ from attention_unet.training import batches, validation_round
 from attention_unet.training import budget as budget_module
 from attention_unet.training import fit as fit_module
 from attention_unet.training import train as module
+from attention_unet.training.interruption import Interrupted
 from attention_unet.training.learner import Learner, Step
 from attention_unet.training.train import train
 from attention_unet.training.validation import Validation
@@ -29,6 +32,7 @@ class Clock:
 
     def __init__(self, monkeypatch, case_takes, larger, locating, case_work):
         self.now, self.cases, self.overlaps, self.rates, self.chosen = 1000.0, [], [], [], False
+        self.stop_at = 0
         self.trained_on = []  # cases, for each time that patches are opened
         for part in (module, budget_module, fit_module, validation_round):
             monkeypatch.setattr(part, "time", self)
@@ -40,6 +44,8 @@ class Clock:
             self.rates.append(rate)
             self.take(0.2)
             learner.step += 1
+            if learner.step == self.stop_at:
+                signal.raise_signal(signal.SIGINT)
             return Step(learner.step, torch.tensor(1.0), torch.tensor(1.0))
 
         monkeypatch.setattr(Learner, "learn", learn)
@@ -77,12 +83,17 @@ class Clock:
 def by_the_clock(cohort, tmp_path, monkeypatch):
     """Train by a clock. A case of a validation takes the same time each time, or the times of a list in turn."""
 
-    def trained(takes, larger=0.3, fold=0, locating=0.0, case_work=0.0, run="run", **training):
+    def trained(takes, larger=0.3, fold=0, locating=0.0, case_work=0.0, run="run", resume=False, stop_at=0, **training):
         case_takes = iter(takes) if isinstance(takes, list) else itertools.repeat(takes)
         clock = Clock(monkeypatch, case_takes, larger, locating, case_work)
         chosen = dataclasses.replace(config(cohort, data={"fold": fold}), training=TrainingConfig(**training))
-        train(chosen, tmp_path / run)
+        clock.stop_at = stop_at
+        with pytest.raises(Interrupted) if stop_at else nullcontext():
+            train(chosen, tmp_path / run, resume=resume, override=resume)
+        if stop_at:
+            return None
         rows = read_csv(tmp_path / run / "history.csv")
+        rows = rows[-len(clock.cases) :] if resume else rows
         assert [int(row["cases"]) for row in rows] == clock.cases[-len(rows) :]
         return [int(row["step"]) for row in rows], [60 * float(row["minutes"]) for row in rows], clock
 
@@ -132,6 +143,21 @@ def test_cases_that_would_take_too_long_wait_for_the_end(by_the_clock):
     assert clock.overlaps == [0.0]
     assert 28 < seconds[-1] <= 30
     assert steps[-1] * 0.2 > 25
+
+
+def test_another_budget_keeps_its_own_time_for_the_last_validation(by_the_clock):
+    _, before, _ = by_the_clock(10.0, steps=20, validations=1)  # keeps 24 s for its last validation
+    minutes = (before[-1] + 20) / 60
+    steps, seconds, _ = by_the_clock(0.1, resume=True, minutes=minutes, validations=1)
+    assert 60 * minutes - 2 < seconds[-1] <= 60 * minutes + 0.2
+    assert steps[-1] > 20 + 80
+
+
+def test_a_resumption_on_a_faster_machine_has_time_to_validate(by_the_clock):
+    by_the_clock(0.01, case_work=1e6, stop_at=12, minutes=0.5, validations=10)  # would take hours for a case
+    _, seconds, clock = by_the_clock(0.01, resume=True, minutes=0.5, validations=10)
+    assert len(clock.cases) > 5
+    assert 29 < seconds[-1] <= 30
 
 
 def test_a_case_that_takes_longer_than_its_share_is_the_only_one(by_the_clock):
