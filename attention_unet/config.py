@@ -205,7 +205,7 @@ class TrainingConfig:
             turns it off.
         validations: number of validations on held-out cases, each whole or as far as a locator finds it, with windows
             that overlap by 0.25 and all components kept. The last one follows the last step and takes all held-out
-            cases. In a budget in minutes, all before the last take a twenty-fifth of the time at most, with as many
+            cases. In a budget in minutes, all before the last take about a twenty-fifth of the time, with as many
             cases as that allows; the last one stops after 5 % of it. If a single case is expected to take longer than a
             twenty-fifth of the time, there is only the last.
         checkpoint_minutes: longest time between two saved states.
