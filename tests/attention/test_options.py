@@ -1,3 +1,4 @@
+import inspect
 from typing import Any, Literal
 
 import pytest
@@ -83,7 +84,7 @@ def test_an_option_that_no_configuration_can_hold():
 def test_the_docstring_explains_every_option(name):
     mechanism = find_mechanism(name)
     for option in options_of(mechanism):
-        assert f"\n        {option}: " in mechanism.__doc__, option
+        assert f"\n    {option}: " in inspect.getdoc(mechanism), option
 
 
 OTHERS = {"reduction": 1, "kernel": 5, "dilation": 2, "size": 3, "heads": 2, "keys": 16, "hidden": 4, "width": 8}
