@@ -1,4 +1,4 @@
-"""Read NIfTI-1 files as streams, and check them to the last byte.
+"""Read NIfTI-1 files as streams, and check them to the last byte; write them.
 
 nibabel reads headers and voxels, but does not verify the checksum of gzip. This module does. It also stops
 unpacking a file that is much longer than its header requires.
@@ -7,12 +7,14 @@ unpacking a file that is much longer than its header requires.
 import gzip
 import math
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -165,3 +167,15 @@ def _checked_affine(path: Path, image: nib.Nifti1Image) -> NDArray[np.float64]:
     elif sform is not None and qform is not None and not np.allclose(sform, qform, atol=1e-2 / unit):
         warnings.warn(f"{path}: its sform and qform disagree: the sform is used", stacklevel=6)
     return affine
+
+
+def write_nifti(image: nib.Nifti1Image, path: Path) -> None:
+    """Write an image as ``nib.save`` does. A failure closes the file, too: otherwise Python 3.13 prints a traceback."""
+    opener = ImageOpener(path, "wb")
+    try:
+        image.to_file_map({"image": nib.FileHolder(fileobj=opener)})
+        opener.close()
+    except OSError:
+        with suppress(OSError):
+            opener.close()
+        raise

@@ -249,7 +249,8 @@ def write_like(path: str | Path, array: NDArray[np.generic], pattern: Volume, la
         )
     with replacing(path) as partial:
         if path.name.endswith(nifti.ENDINGS):
-            nib.save(image_like(array, pattern) if labels is None else label_image(array, pattern, labels), partial)
+            image = image_like(array, pattern) if labels is None else label_image(array, pattern, labels)
+            nifti.write_nifti(image, partial)
         else:
             fields = segment_fields(labels, pattern.grid) if labels and path.name.endswith(".seg.nrrd") else None
             itk.write_itk(partial, np.asanyarray(image_like(array, pattern).dataobj), pattern.affine, fields)

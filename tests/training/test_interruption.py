@@ -76,13 +76,16 @@ def test_the_second_ends_the_process_even_in_the_middle_of_a_long_computation(se
 
 def test_the_second_of_a_notebook_keeps_its_variables():
     code = (
-        "import os, sys\n"
+        "import os, sys, time\n"
         "from attention_unet.training.interruption import catching_signals\n"
         "sys.ps1 = 'In : '\n"
         "try:\n"
-        "    with catching_signals():\n"
+        "    with catching_signals() as caught:\n"
         "        os.kill(os.getpid(), 2)\n"
+        "        while not caught:\n"
+        "            time.sleep(0.01)\n"
         "        os.kill(os.getpid(), 2)\n"
+        "        time.sleep(1)\n"
         "except KeyboardInterrupt:\n"
         "    print('kept')\n"
     )
