@@ -76,9 +76,10 @@ def test_the_second_ends_the_process_even_in_the_middle_of_a_long_computation(se
 
 def test_the_second_of_a_notebook_keeps_its_variables():
     code = (
-        "import os, sys, time\n"
+        "import os, signal, sys, time\n"
         "from attention_unet.training.interruption import catching_signals\n"
         "sys.ps1 = 'In : '\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background processes can ignore it
         "try:\n"
         "    with catching_signals() as caught:\n"
         "        os.kill(os.getpid(), 2)\n"
