@@ -155,5 +155,5 @@ def _print_plan(study: "Study", folder: Path) -> None:
         width = " to ".join(f"\N{PLUS-MINUS SIGN}{half:.4f}" for half in halves) or "cannot be said for a single fold"
         print(f"{claim.arm} against {claim.against}, {plural(folds * seeds, 'pair')} of trainings: interval {width}")
     print(
-        f"if the standard deviation between pairs is {ASSUMED_SD}, as on hippocampus crops; on our phantoms 0.014 to 0.23"
+        f"if the standard deviation between pairs is {ASSUMED_SD}, as on hippocampus crops; on phantoms 0.014 to 0.23"
     )
