@@ -34,10 +34,15 @@ def choose_split(data: DataConfig, ids: Sequence[str], subjects: Mapping[str, st
     A case without a subject is its own subject. Raise ConfigError if the file of splits does not fit the cases, or a
     subject is on both sides.
     """
-    if data.fold < 0 or not data.splits:
+    if not data.splits:
         return split_cases(ids, data.folds, data.fold, data.split_seed, subjects)
     file = Path(data.splits)
     splits = read_splits(file)
+    if data.fold < 0:
+        listed = {case for split in splits for case in (*split.training, *split.validation)}
+        if unused := set(ids) - listed:
+            log.warning("%s: no split lists %s: not used", file, first_few(unused))
+        return split_cases([case for case in ids if case in listed], data.folds, data.fold, data.split_seed, subjects)
     if len(splits) > 1 and len(splits) != data.folds:
         count = len(splits)
         raise ConfigError(f"{file}: holds {count} splits, but data.folds is {data.folds}: set data.folds to {count}")
@@ -53,8 +58,7 @@ def choose_split(data: DataConfig, ids: Sequence[str], subjects: Mapping[str, st
         raise ConfigError(f"{file}: lists {first_few(absent)}, not in the dataset: correct the file")
     if not split.training:
         raise ConfigError(f"{file}: fold {data.fold} has no training case: correct the file")
-    unused = sorted(set(ids) - {*split.training, *split.validation})
-    if unused:
+    if unused := set(ids) - {*split.training, *split.validation}:
         log.warning("%s: fold %d does not list %s: not used", file, data.fold, first_few(unused))
     check_subjects(split, subjects, file)
     return split

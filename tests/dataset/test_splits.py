@@ -72,7 +72,7 @@ def test_folds_never_split_a_subject():
         split_cases(IDS[:4], 5, 0, 0, subjects)
 
 
-def test_a_file_of_splits(tmp_path):
+def test_a_file_of_splits(tmp_path, caplog):
     folds = [{"train": IDS[5:], "val": IDS[:5]}, {"train": IDS[:18], "val": IDS[18:]}]
     (tmp_path / "splits_final.json").write_text(json.dumps(folds), encoding="utf-8")
     data = DataConfig(folds=2, fold=1, splits=str(tmp_path / "splits_final.json"))
@@ -82,6 +82,8 @@ def test_a_file_of_splits(tmp_path):
     assert choose_split(ours, IDS, {}) == split_cases(IDS, 5, 3, 0)
     everything = dataclasses.replace(data, fold=-1)
     assert choose_split(everything, IDS, {}).training == tuple(IDS)
+    assert choose_split(everything, [*IDS, "test case"], {}).training == tuple(IDS)
+    assert "no split lists test case: not used" in caplog.text
 
 
 @pytest.mark.parametrize(
