@@ -94,7 +94,7 @@ def _cross_validate(options: Namespace, parser: ArgumentParser) -> int:
     if wants_jobs(options):
         from attention_unet.machine.jobs import run_jobs
 
-        split_dataset(config.data)  # a fault of all folds is told once, before processes start
+        split_dataset(config.data)  # reports a fault of all folds once, before processes start
         calls = {f"fold {fold}": [*options.arguments, f"--only={fold}", "--jobs=1"] for fold in folds}
         if (code := run_jobs(calls, options.jobs)) > 1:  # 1: some cases, or trainings, failed: finished below
             return code

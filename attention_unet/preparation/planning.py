@@ -179,7 +179,7 @@ def make_plan(
             "apart, flipped patches teach the wrong side: leave left-right out, or give both sides one class",
             first_few(sides),
         )
-    if loss := describe_loss(fingerprint, spacing.tolist()):
+    if config.data.spacing_mm and (loss := describe_loss(fingerprint, spacing.tolist())):
         log.warning("%s", loss)
     largest_mm = (fingerprint.grids * fingerprint.spacings_mm).max(axis=0)
     return Plan(

@@ -17,6 +17,7 @@ from attention_unet.files.prediction_folder import grad_cam_path
 from attention_unet.pictures.mosaic import upper_bound
 from attention_unet.scans.foreground import bounding_box
 from attention_unet.scans.geometry import ScanGrid, fit_grid
+from attention_unet.scans.labels import IGNORED
 from attention_unet.scans.orientation import unit_vectors
 from attention_unet.scans.volumes import Volume, check_same_grid, read_labels, read_volume
 
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 MARGIN_MM = 15.0  # around the structures, if only a part of the scan is shown
 GRAD_CAM_EDGE = 2.0  # voxel size of Grad-CAM maps on the page, in voxels of the scan
 STEPS = 255  # the highest byte
-IGNORED = 255  # in the reference, where nobody annotated; there are at most 254 classes
 Window = tuple[slice, slice, slice]
 
 

@@ -45,8 +45,8 @@ def reporting_faults(run: Path, device: torch.device, processes: int) -> Iterato
             raise ProcessDied(f"a data worker failed ({_last_line(error)}): {advice}") from error
         if "DataLoader worker" in text:
             raise ProcessDied(
-                f"a data worker died ({text.splitlines()[0]}): lower data.workers if memory was short, call train "
-                f"of a script below \"if __name__ == '__main__':\", and {advice}"
+                f"a data worker died ({text.splitlines()[0]}): lower data.workers if memory was short; in a script, "
+                f"call train below \"if __name__ == '__main__':\"; {advice}"
             ) from error
         connection = isinstance(error, torch.distributed.DistError) or any(name in text.lower() for name in BACKENDS)
         if processes > 1 and connection:
