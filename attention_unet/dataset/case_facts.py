@@ -28,7 +28,7 @@ class Extent:
 
     affine: tuple[tuple[float, ...], ...]  # from voxels of the stored array to RAS+ mm, as 4 x 4 rows
     box: tuple[int, int, int]  # voxels of its foreground box along the axes of the array
-    kept: float  # share of the volume that is in the box
+    kept: float  # share of the volume that is in the box; 1 if no channel is 0 around it
 
 
 def stack_of(extents: Sequence[Extent]) -> Stack | None:
@@ -133,7 +133,8 @@ def measure_extent(volume: Volume, box: Sequence[slice] = ()) -> Extent:
     """Measure size and direction of an image. Its foreground box is computed if it is not given."""
     i, j, k = (edge.stop - edge.start for edge in box or find_box(volume))
     rows = tuple(tuple(map(float, row)) for row in volume.affine)
-    return Extent(rows, (i, j, k), float(i * j * k / np.prod(volume.grid)))
+    zeros_around = bool((find_background(torch.from_numpy(volume.array)) == 0).any())
+    return Extent(rows, (i, j, k), float(i * j * k / np.prod(volume.grid)) if zeros_around else 1.0)
 
 
 def find_box(volume: Volume) -> tuple[slice, ...]:

@@ -32,7 +32,7 @@ from attention_unet.scans.volume_files import list_files
 from attention_unet.scans.volumes import Volume
 
 PARTS = ("image", "target", "locations", "annotated_voxels", "annotated_classes", "regions", "region_counts")
-FORMAT = 18  # version of the stored content
+FORMAT = 19  # version of the stored content
 LOCATIONS_PER_CLASS = 5000
 MAPPED_CASES = 512  # cases that stay mapped, because mapping takes as long as cutting a patch
 

@@ -44,7 +44,7 @@ class Fingerprint:
 
     grids: np.ndarray  # voxels of the foreground box of each case (N, 3)
     spacings_mm: np.ndarray  # voxel size of each case (N, 3)
-    kept: np.ndarray  # share of each volume in its foreground box (N,)
+    kept: np.ndarray  # share of each volume in its foreground box; 1 if no channel is 0 around it (N,)
     shapes: Sequence[Shape] = ()  # every class of a few cases
     structures_mm: Sequence[NDArray[np.float64]] = ()  # extent of all classes together in these cases (M, 3)
     stack: Stack | None = None  # how thick slices lie, however oblique; None if most cases have none

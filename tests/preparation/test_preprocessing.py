@@ -186,7 +186,9 @@ def test_a_stray_value_below_the_background_changes_nothing(tmp_path, empty, str
     volume = read_volume(save_nifti(tmp_path / "a.nii.gz", array))
     preprocessed = preprocess(volume, Preprocessing((1.0, 1.0, 1.0), nonzero=empty == 0))
     assert preprocessed.image.shape == (1, 6, 8, 4)
-    assert measure_extent(volume).box == (6, 8, 4)
+    extent = measure_extent(volume)
+    assert extent.box == (6, 8, 4)
+    assert extent.kept == (6 * 8 * 4 / array.size if empty == 0 else 1), "a margin of another value is no mask of zeros"
     np.testing.assert_allclose(affine_of(preprocessed.scan_grid, volume.affine)[:3, 3], (4, 3, 5))
     if empty == 0:
         assert preprocessed.background.tolist() == [0]
