@@ -1,7 +1,7 @@
 """What a cross-validation found: ``python benchmarks/folds.py benchmarks/results/hippocampus-heads-folds --write``
 
-The tables of ``attention-unet cross-validate``, with what each fold was trained by, and its learning curves, into
-docs/results.md, and into the README and the cards of models that have a place for them. Where others have published
+The tables of ``attention-unet cross-validate``, with what each fold was trained by, into docs/results.md, the README
+and the cards of models, where they have a place for them; the learning curves into docs/. Where others have published
 what they reached case by case, they stand beside, over the same cases:
 
     nnunet_hippocampus.csv    nnU-Net v2 (3d_fullres, 1000 epochs) on the 208 cases, each predicted by that of its five
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from publish import README, REPOSITORY, RESULTS, around, publish, read_rows, table_of
+from publish import README, REPOSITORY, RESULTS, publish, read_rows, table_of
 from rich.table import Table
 
 from attention_unet.dataset.subjects import read_subjects
@@ -52,10 +52,9 @@ def main() -> None:
     parser.add_argument("--subjects", type=Path, help="CSV file case,subject: intervals count persons")
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
-    documents = [RESULTS, *(card for card in SHIPPED.glob("*.md") if f"<!-- {name} -->" in card.read_text("utf-8"))]
-    documents = documents if options.write else []
-    for document in documents:
-        around(document, name)
+    documents = [page for page in (RESULTS, *SHIPPED.glob("*.md")) if f"<!-- {name} -->" in page.read_text("utf-8")]
+    if options.write and not documents:
+        raise SystemExit(f"no document has a place <!-- {name} -->")
     rows = read_metrics(options.folder / "metrics.csv")
     if options.subjects:
         subjects = read_subjects(options.subjects, sorted({row.case for row in rows}))
@@ -87,6 +86,7 @@ def main() -> None:
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs, subject_of, folds))
+    documents = documents if options.write else []
     publish([by_fold, tabulate(summarise(rows, CaseWarnings(), {}))], notes, documents, name)
     if options.write and f"<!-- {name} in short -->" in README.read_text("utf-8"):
         tables = {other: read_metrics(Path(table)) for other, table in options.beside}
@@ -94,7 +94,7 @@ def main() -> None:
             other: class_means(each, ours) for other, each in tables.items() if mean_dice(each).keys() >= ours.keys()
         }
         publish([in_short(class_means(rows, ours), others)], [], [README], f"{name} in short")
-    if options.write:
+    if RESULTS in documents:
         histories = {f"fold {fold}": options.folder / f"fold{fold}" / "history.csv" for fold in folds}
         draw_trainings(histories, REPOSITORY / "docs" / f"{name}-curves.png")
 
