@@ -68,7 +68,7 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
     """
     if len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"data.bids_suffixes is {list(suffixes)}: expected each suffix once")
-    description = read_object(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    description = read_object(root / "dataset.json") if os.path.lexists(root / "dataset.json") else {}
     ignores = "labels" in description and describe_labels(root / "dataset.json").ignore is not None
     if "annotated" in description or ignores:
         raise DataError(

@@ -18,13 +18,14 @@ from attention_unet.dataset.description import (
     find_labels_in_files,
 )
 from attention_unet.errors import ConfigError, DataError, first_few, plural
+from attention_unet.files.broken_link import describe_broken_link
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import (
     ENDINGS,
-    describe_broken_link,
     list_unread,
     list_volumes,
+    shared_folders,
     stem,
     volumes_by_case,
 )
@@ -118,7 +119,8 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
         cases = _pair_files(*folders, problems, channels)
         if not cases and not problems:
             raise DataError(
-                f"{folders[0]}: holds no volume ({', '.join(ENDINGS)}): 2-D images such as PNG are not read"
+                f"{folders[0]}: holds no volume ({', '.join(ENDINGS)}): 2-D images such as PNG are not read, nor are "
+                "folders in it"
             )
         announced, present = description.get("numTraining"), len(cases) + len(problems)
         if announced is not None and announced != present and not problems:
@@ -172,7 +174,7 @@ def _is_dataset(root: Path) -> bool:
 
 def _read_description(root: Path) -> dict[str, Any]:
     file = root / "dataset.json"
-    return read_object(file) if file.is_file() else {}
+    return read_object(file) if os.path.lexists(file) else {}
 
 
 def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
@@ -208,6 +210,8 @@ def _pair_files(images: Path, labels: Path, problems: dict[str, str], channels: 
     for folder in (images, labels):
         if unread := list_unread(folder):
             log.warning("%s: not read: %s", folder, first_few(unread))
+    if below := [f"{path.name}{os.sep}" for path in shared_folders(images, labels)]:
+        log.warning("%s: not read: %s: move their files up, so that each case is a file here", images, first_few(below))
     label_files, files = volumes_by_case(labels), list_volumes(images)
     surplus = surplus_channels(files, len(channels), label_files) if channels else {}
     for case, path in surplus.items():

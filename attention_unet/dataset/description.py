@@ -1,6 +1,7 @@
 """Read the channels and classes of a dataset from its ``dataset.json`` or its label files."""
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from attention_unet.errors import DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.itk_header import segment_names
 from attention_unet.scans.labels import RESERVED, Labels
+from attention_unet.scans.volume_files import composed
 from attention_unet.scans.volumes import read_labels
 
 MOST_CLASSES = 254  # the network's targets are bytes
@@ -142,7 +144,7 @@ def describe_unannotated(file: Path, classes: Sequence[str]) -> dict[str, tuple[
     The field "annotated" of a ``dataset.json`` lists the annotated classes of some cases. All others annotate all
     classes. Raise DataError if the field has another form, or names an unknown class.
     """
-    annotated = read_object(file).get("annotated", {}) if file.is_file() else {}
+    annotated = read_object(file).get("annotated", {}) if os.path.lexists(file) else {}
     lists = annotated.values() if isinstance(annotated, dict) else [None]
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
         raise DataError(
@@ -150,7 +152,7 @@ def describe_unannotated(file: Path, classes: Sequence[str]) -> dict[str, tuple[
         )
     if unknown := {name for names in annotated.values() for name in names} - set(classes):
         raise DataError(f"{file}: annotated names {first_few(unknown)}: no such class; expected {first_few(classes)}")
-    return {case: tuple(name for name in classes if name not in names) for case, names in annotated.items()}
+    return {composed(case): tuple(name for name in classes if name not in names) for case, names in annotated.items()}
 
 
 def _limit_classes(classes: int, source: Path) -> None:

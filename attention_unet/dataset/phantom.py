@@ -35,14 +35,6 @@ def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[
         raise ConfigError(f"--training is {training}, --test is {test}: expected at least 1 and 0 cases")
     if folder.exists():
         raise ConfigError(f"{folder}: exists already: remove it, or name another folder with --root")
-    for number in range(training + test):
-        random = np.random.RandomState([seed, number])
-        part = "Tr" if number < training else "Ts"
-        image, label = make_case(random)
-        for kind, volume in (("images", image), ("labels", label)):
-            with replacing(folder / f"{kind}{part}" / f"phantom_{number:03d}.nii.gz") as partial:
-                nib.save(volume, partial)
-        done()
     files = [f"phantom_{number:03d}.nii.gz" for number in range(training)]
     description = {
         "name": NAME,
@@ -53,7 +45,15 @@ def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[
         "numTraining": training,
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in files],
     }
-    write_json(folder / "dataset.json", description)
+    write_json(folder / "dataset.json", description)  # first: a cohort that was cut short lacks cases that it lists
+    for number in range(training + test):
+        random = np.random.RandomState([seed, number])
+        part = "Tr" if number < training else "Ts"
+        image, label = make_case(random)
+        for kind, volume in (("images", image), ("labels", label)):
+            with replacing(folder / f"{kind}{part}" / f"phantom_{number:03d}.nii.gz") as partial:
+                nib.save(volume, partial)
+        done()
     return folder
 
 

@@ -77,10 +77,13 @@ def check_segments(label: Volume, labels: Labels) -> None:
 
     3D Slicer numbers the segments of each file anew.
     """
+    in_small = {name.casefold(): group for name, group in labels.integers.items()}
+    segments = segment_names(label.path).items()
+    expected = {value: labels.integers.get(name, in_small.get(name.casefold(), ())) for value, name in segments}
     wrong = [
-        f"{value} is {name}, expected {', '.join(map(str, labels.integers[name]))}"
-        for value, name in segment_names(label.path).items()
-        if name in labels.integers and value not in labels.integers[name] and (label.array == value).any()
+        f"{value} is {name}, expected {', '.join(map(str, expected[value]))}"
+        for value, name in segments
+        if expected[value] and value not in expected[value] and (label.array == value).any()
     ]
     if wrong:
         raise DataError(f"{label.path}: segments have other integers than classes ({'; '.join(wrong)}): renumber them")

@@ -1,5 +1,6 @@
 """Find the subject of each case, so that no subject is both trained on and held out."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.run_folder import SUBJECTS
+from attention_unet.scans.volume_files import composed
 
 MAX_CASES_PER_PERSON = 8  # larger groups of similar ids are more likely sites or studies
 MIN_CASES = 10  # fewer cases are not compared by intensity
@@ -38,7 +40,7 @@ def find_subjects(data: DataConfig, dataset: Path, ids: Sequence[str]) -> dict[s
     if data.bids_suffixes:
         return _match_subjects("(sub-[^_]+)", ids)
     default = dataset / SUBJECTS
-    return read_subjects(default, ids) if default.is_file() else {}
+    return read_subjects(default, ids) if os.path.lexists(default) else {}
 
 
 def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
@@ -46,12 +48,14 @@ def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
 
     Raise ConfigError if the table cannot be read, gives a case two subjects or lacks one of ``ids``.
     """
+    known = set(ids)
     try:
-        rows = parse_table(file, lambda row: (row["case"].strip(), row["subject"].strip()), "subjects", ADVICE)
+        rows = parse_table(file, lambda row: (composed(row["case"]), row["subject"].strip()), "subjects", ADVICE)
     except DataError as error:
         raise ConfigError(str(error)) from error
     subjects: dict[str, str] = {}
-    for case, subject in rows:
+    for cell, subject in rows:
+        case = cell if cell in known else cell.strip()
         if subjects.setdefault(case, subject) != subject:
             raise ConfigError(f"{file}: {case} has two subjects, {subjects[case]} and {subject}: keep one")
     missing = [case for case in ids if not subjects.get(case)]

@@ -16,7 +16,7 @@ from attention_unet.files.json_file import parse_object, read_object
 from attention_unet.files.prediction_folder import PARTS
 from attention_unet.files.prediction_record import RECORD
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import is_volume, list_series, list_unread, list_volumes, volumes_by_case
+from attention_unet.scans.volume_files import list_series, list_unread, list_volumes, shared_folders, volumes_by_case
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,7 @@ def find_masks(predictions: Path, references: Path) -> tuple[dict[str, Path], di
     if is_of_bids(predictions, references):
         return pair_masks(predictions, references)
     known = volumes_by_case(references)
-    shared = [path for path in sorted(references.glob("[!.]*/")) if (predictions / path.name).is_dir()]
-    of_tree = [path for path in shared if path.name not in PARTS and any(map(is_volume, path.rglob("*")))]
-    below = [f"{path.name}{os.sep}" for path in of_tree]
+    below = [f"{path.name}{os.sep}" for path in shared_folders(references, predictions) if path.name not in PARTS]
     if not known:
         advice = f"; name one of {first_few(below)}" if below else "; check the path"
         raise ConfigError(f"{references}: holds no image file: expected the true label maps{advice}")
@@ -97,7 +95,7 @@ def find_labels(
 
 def _describe(file: Path) -> dict[Path, Labels]:
     """Return the classes in the record of a prediction or in a ``dataset.json``; nothing if there is none."""
-    if not file.is_file():
+    if not os.path.lexists(file):
         return {}
     if file.name == RECORD:
         advice = "expected what predict writes; remove it"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from attention_unet.errors import DataError
+from attention_unet.files.broken_link import describe_unreadable
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ def parse_table(
                 delimiter = ";"
             return [build(row) for row in csv_rows(lines, delimiter)]
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}): {advice}") from error
+        raise DataError(f"{file}: {describe_unreadable(file, error, advice)}") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         problem = f"no column {error}" if isinstance(error, KeyError) else error
         raise DataError(f"{file}: not a table of {content} ({problem}): {advice}") from error

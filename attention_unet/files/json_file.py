@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from attention_unet.errors import DataError
 from attention_unet.files.atomic import write_text
+from attention_unet.files.broken_link import describe_unreadable
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def read_json(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
         return json.loads(text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_finite, parse_float=_finite)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}): check the path and your rights") from error
+        raise DataError(f"{path}: {describe_unreadable(path, error, 'check the path and your rights')}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not readable JSON ({error}): repair it") from error
 

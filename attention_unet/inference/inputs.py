@@ -11,11 +11,12 @@ from attention_unet.dataset.cases import BIDS, Case
 from attention_unet.dataset.channel_files import CHANNEL_SUFFIX, group_channels
 from attention_unet.dataset.reading import without_absent_files
 from attention_unet.errors import ConfigError, first_few
+from attention_unet.files.broken_link import is_broken_link
 from attention_unet.files.csv_text import parse_table
 from attention_unet.files.prediction_record import RECORD, is_of_prediction
 from attention_unet.inference.channels import are_swapped
 from attention_unet.scans.dicom import holds_images, is_dicom, is_series
-from attention_unet.scans.volume_files import ENDINGS, is_volume, list_series, list_unread, list_volumes, stem
+from attention_unet.scans.volume_files import ENDINGS, composed, is_volume, list_series, list_unread, list_volumes, stem
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def _not_read(source: Path, alone: bool, masks: Sequence[Path]) -> list[str]:
 def _leads_nowhere(path: Path) -> bool:
     """Return whether a path is a link to nothing, as DataLad leaves it, or an empty file that is called DICOM."""
     empty = path.suffix.lower() in (".dcm", ".ima") and os.path.isfile(path) and not path.stat().st_size
-    return empty or (os.path.islink(path) and not os.path.exists(path))
+    return empty or is_broken_link(path)
 
 
 def _first_scan_below(folder: Path, levels: int) -> Path | None:
@@ -128,7 +129,7 @@ def read_scan_table(file: Path, channels: Sequence[str], may_miss: bool) -> list
     Raise ConfigError if the table has other columns, or in another order, or a case is named twice, or cannot be the
     name of a file; DataError if the file is not a table.
     """
-    rows = parse_table(file, lambda row: (row.pop("case").strip(), row), "scans", ADVICE)
+    rows = parse_table(file, lambda row: (composed(row.pop("case").strip()), row), "scans", ADVICE)
     if not rows:
         raise ConfigError(f"{file}: names no scan: {ADVICE}")
     headings = [heading.strip() for heading in rows[0][1]]
@@ -147,6 +148,8 @@ def read_scan_table(file: Path, channels: Sequence[str], may_miss: bool) -> list
 
 
 def _case(file: Path, case: str, cells: list[str], may_miss: bool) -> Case:
+    if any("\0" in cell for cell in cells):
+        raise ConfigError(f"{file}: {case} has a byte 0 in a cell: expected the path of a scan; save the table again")
     absent = tuple(number for number, cell in enumerate(cells) if not cell.strip())
     if len(absent) == len(cells) or (absent and not may_miss):
         advice = "" if may_miss else "; a model trained with augmentation.drop_channel predicts without"

@@ -1,10 +1,12 @@
 """Find files of volumes in folders, and name volumes by their files."""
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 from attention_unet.errors import DataError
+from attention_unet.files.broken_link import is_broken_link
 from attention_unet.scans import itk, mgh, nifti
 from attention_unet.scans.dicom import is_readable_dicom, is_series
 from attention_unet.scans.itk_header import data_files
@@ -22,7 +24,7 @@ def stem(path: Path) -> str:
     Bytes that are not UTF-8 are replaced, so that the names of files written from it are valid everywhere. Raise
     DataError if the name has no ending of a volume.
     """
-    name = os.fsencode(path.name).decode("utf-8", "replace")
+    name = composed(os.fsencode(path.name).decode("utf-8", "replace"))
     if os.path.isdir(path):
         return name
     for ending in ENDINGS:
@@ -31,9 +33,14 @@ def stem(path: Path) -> str:
     raise DataError(f"{path}: its name is not that of a volume: expected {', '.join(ENDINGS)}; convert it first")
 
 
+def composed(name: str) -> str:
+    """Return a name with each accented letter as one character: macOS may write it as two, which look the same."""
+    return unicodedata.normalize("NFC", name)
+
+
 def is_volume(path: Path) -> bool:
     """Return whether a file is a volume by its name. A hidden file is not. A broken link is: reading it fails."""
-    exists = os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
+    exists = os.path.isfile(path) or is_broken_link(path)
     return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and exists
 
 
@@ -42,14 +49,15 @@ def list_volumes(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if is_volume(path))
 
 
+def shared_folders(one: Path, other: Path) -> list[Path]:
+    """Return the folders in a folder that hold volumes, at any depth, and that another folder has by the same name."""
+    shared = [path for path in sorted(one.glob("[!.]*/")) if (other / path.name).is_dir()]
+    return [path for path in shared if any(map(is_volume, path.rglob("*")))]
+
+
 def list_series(folder: Path) -> list[Path]:
     """Return the folders of DICOM series in a folder, sorted by name. One that also holds other volumes is none."""
     return [path for path in sorted(folder.iterdir()) if is_series(path) and not list_volumes(path)]
-
-
-def describe_broken_link(path: Path) -> str:
-    """Return what is wrong with a link to a file that does not exist, and what to do."""
-    return f"is a link to {os.readlink(path)}, which does not exist: fetch that file, with DataLad by 'datalad get'"
 
 
 def list_unread(folder: Path) -> list[str]:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from attention_unet.errors import DataError, plural
 from attention_unet.files.atomic import replacing
+from attention_unet.files.broken_link import describe_broken_link, is_broken_link
 from attention_unet.scans import itk, mgh, nifti
 from attention_unet.scans.dicom import read_dicom
 from attention_unet.scans.header import Contents, check_affine, check_real, make_header, reporting_damage
 from attention_unet.scans.label_table import label_extension, segment_fields
 from attention_unet.scans.labels import Labels
-from attention_unet.scans.volume_files import describe_broken_link, stem
+from attention_unet.scans.volume_files import stem
 
 WRITABLE_ENDINGS = (*nifti.ENDINGS, ".nrrd", ".mha")
 LABEL_TOLERANCE = 1e-3  # largest difference of a label from a whole number
@@ -103,7 +104,7 @@ def read_volume(path: str | Path, memory: int | None = None) -> Volume:
 def _read(path: Path, memory: int | None = None) -> Contents:
     """Return voxels (C, I, J, K), affine and header of a file or a DICOM folder."""
     with reporting_damage(path):
-        if path.is_symlink() and not path.exists():
+        if is_broken_link(path):
             raise DataError(f"{path}: {describe_broken_link(path)}")
         path.stat()
     if path.is_dir():

@@ -263,3 +263,35 @@ def test_where_a_dataset_is_looked_for(tmp_path, monkeypatch):
         locate_dataset(str(tmp_path), "half")
     (tmp_path / "store").rename(tmp_path / "data")
     assert locate_dataset(None, "Task").resolve() == tmp_path / "data" / "Task"
+
+
+def test_a_description_that_was_not_fetched_is_no_absent_description(tmp_path):
+    root = decathlon(tmp_path)
+    (root / "dataset.json").unlink()
+    (root / "dataset.json").symlink_to(".git/annex/objects/x")
+    with pytest.raises(DataError, match=r"dataset\.json: is a link to \.git/annex/objects/x, which does not exist"):
+        find_dataset(DataConfig(root=str(root)))
+
+
+def test_folders_of_cases_in_the_folders_are_told(tmp_path, caplog):
+    for folder in ("images", "labels"):
+        write(tmp_path / folder / "site2", "c", LABEL)
+    write(tmp_path / "images" / "notes", "d", LABEL)
+    with pytest.raises(DataError, match=r"images: holds no volume .*, nor are folders in it"):
+        find_dataset(DataConfig(root=str(tmp_path)))
+    for folder in ("images", "labels"):
+        write(tmp_path / folder, "ab", LABEL)
+    caplog.clear()
+    assert [case.id for case in find_dataset(DataConfig(root=str(tmp_path))).cases] == ["a", "b"]
+    assert f"{tmp_path / 'images'}: not read: site2/: move their files up, so that each case is a file here" in (
+        caplog.messages
+    )
+
+
+def test_two_ways_to_write_an_accent_are_one_name(tmp_path):
+    composed, decomposed = "Jos\u00e9", "Jose\u0301"
+    write(tmp_path / "images", [f"{composed}_0000", f"{decomposed}_0001"], VOLUME)
+    write(tmp_path / "labels", [decomposed], LABEL)
+    describe(tmp_path, labels={"background": 0, "x": 1, "y": 2}, annotated={decomposed: ["x"]})
+    (case,) = find_dataset(DataConfig(root=str(tmp_path))).cases
+    assert (case.id, len(case.images), case.unannotated) == (composed, 2, ("y",))

@@ -160,6 +160,10 @@ def test_segments_of_slicer_have_the_integers_of_their_classes(tmp_path):
     check_segments(read_labels(right), classes)
     with pytest.raises(DataError, match=r"wrong\.seg\.nrrd: segments have other integers .*\(2 is Cyst, expected 3\)"):
         check_segments(read_labels(wrong), classes)
+    with pytest.raises(DataError, match=r"\(2 is Cyst, expected 3\)"):
+        check_segments(read_labels(wrong), Labels({"liver": (1,), "tumour": (2,), "cyst": (3,)}, (1, 2, 3)))
+    both = Labels({"Cyst": (2,), "cyst": (3,)}, (2, 3))
+    check_segments(read_labels(wrong), both)
     with pytest.raises(DataError, match="integers have several names of segments \\(2 is cyst and tumour\\)"):
         find_labels_in_files({"a": right, "b": wrong}, {})
     layers = sitk.Compose([sitk.GetImageFromArray(array)] * 2)  # as ITK reads the layers of 3D Slicer

@@ -5,7 +5,7 @@ import pytest
 from attention_unet.config import DataConfig
 from attention_unet.dataset.find_dataset import find_dataset
 from attention_unet.dataset.phantom import CLASSES, make_cohort
-from attention_unet.errors import ConfigError
+from attention_unet.errors import ConfigError, DataError
 
 
 def test_same_seed_same_cohort(tmp_path):
@@ -23,6 +23,16 @@ def test_an_earlier_cohort_is_never_mixed_in(tmp_path):
         make_cohort(tmp_path, 1, 0, seed=0, done=lambda: None)
     with pytest.raises(ConfigError, match="expected at least 1"):
         make_cohort(tmp_path / "other", -3, 0, seed=0, done=lambda: None)
+
+
+def test_a_cohort_that_was_cut_short_is_refused(tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_cohort(tmp_path, 2, 0, seed=0, done=stop)
+    with pytest.raises(DataError, match=r"phantom_001\.nii\.gz: missing"):
+        find_dataset(DataConfig(root=str(tmp_path / "Phantom")))
 
 
 def test_a_cohort_is_what_it_claims_to_be(cohort):

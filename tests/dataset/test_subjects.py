@@ -34,6 +34,18 @@ def test_spaces_around_names_do_not_count(tmp_path):
     assert list(read_subjects(tmp_path / "t.csv", IDS).values()) == ["a", "a", "b"]
 
 
+def test_ids_that_end_with_a_space_or_have_accents(tmp_path):
+    ids = [" a", "b ", "Jos\u00e9"]
+    write_subjects(tmp_path / "t.csv", {" a": "1", "b ": "2", "Jose\u0301": "3"})
+    assert read_subjects(tmp_path / "t.csv", ids) == dict(zip(ids, "123", strict=True))
+
+
+def test_a_table_that_was_not_fetched_is_no_absent_table(tmp_path):
+    (tmp_path / "subjects.csv").symlink_to(".git/annex/objects/x")
+    with pytest.raises(ConfigError, match=r"subjects\.csv: is a link to \.git/annex/objects/x, which does not exist"):
+        find_subjects(DataConfig(), tmp_path, IDS)
+
+
 def test_a_named_table_and_a_pattern(tmp_path):
     write_subjects(tmp_path / "mine.csv", dict.fromkeys(IDS, "one"))
     assert set(find_subjects(DataConfig(subjects=str(tmp_path / "mine.csv")), tmp_path, IDS).values()) == {"one"}

@@ -24,6 +24,12 @@ LABELS = Labels({"a": (1,), "b": (2, 3)}, (1, 2))
 SCANS = ["sub-01/ses-a/anat/sub-01_ses-a", "sub-01/ses-b/anat/sub-01_ses-b", "sub-02/anat/sub-02_run-1"]
 
 
+def test_a_description_that_was_not_fetched_is_no_absent_description(tmp_path):
+    (tmp_path / "dataset.json").symlink_to(".git/annex/objects/x")
+    with pytest.raises(DataError, match=r"dataset\.json: is a link to \.git/annex/objects/x, which does not exist"):
+        find_labels(tmp_path / "p", tmp_path / "r", {}, {}, [])
+
+
 def test_folders_of_a_tree_that_are_not_scored_are_told(tmp_path, caplog):
     for folder in ("p", "p/a", "p/b", "r/a/deep", "r/.b", "r/c"):
         save_nifti(tmp_path / folder / "x.nii.gz", label_map(), AFFINE)

@@ -90,6 +90,7 @@ def test_an_empty_cell_is_an_absent_channel(tmp_path):
         ("case,image\nx,a.nii.gz\ny,b.nii.gz\nx,c.nii.gz\n", "names x twice: keep one row"),
         ("case,image\n../x,a.nii.gz\n", r"\.\./x: cannot be the name of a mask"),
         ("case,image\n.x,a.nii.gz\n", "cannot be the name of a mask"),
+        ("case,image\nx,a\0.nii.gz\n", "x has a byte 0 in a cell|line contains NUL"),
         ("case,image\n ,a.nii.gz\n", "cannot be the name of a mask"),
         ("case,image\nx,\n", "x has an empty cell: expected the path of a scan$"),
     ],
