@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from attention_unet.errors import DataError
-from attention_unet.scans.volume_files import composed, files_by_name, stem
+from attention_unet.scans.volume_files import files_by_name, stem
 
 CHANNEL_SUFFIX = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
@@ -68,5 +68,5 @@ def case_of_channel(path: Path) -> str:
 def _fill_channels(files: dict[int, Path], case: str, channels: int) -> tuple[Path, ...]:
     """Return the files of a case by channel, with the expected names of missing ones."""
     sibling = next(iter(files.values()))
-    ending = composed(sibling.name).removeprefix(stem(sibling))
+    ending = sibling.name.removeprefix(stem(sibling))
     return tuple(files.get(i, sibling.with_name(f"{case}_{i:04d}{ending}")) for i in range(channels))

@@ -12,7 +12,6 @@ from attention_unet.errors import DataError, first_few
 from attention_unet.files.json_file import read_object
 from attention_unet.scans.itk_header import segment_names
 from attention_unet.scans.labels import RESERVED, Labels
-from attention_unet.scans.volume_files import composed
 from attention_unet.scans.volumes import read_labels
 
 MOST_CLASSES = 254  # the network's targets are bytes
@@ -152,7 +151,7 @@ def describe_unannotated(file: Path, classes: Sequence[str]) -> dict[str, tuple[
         )
     if unknown := {name for names in annotated.values() for name in names} - set(classes):
         raise DataError(f"{file}: annotated names {first_few(unknown)}: no such class; expected {first_few(classes)}")
-    return {composed(case): tuple(name for name in classes if name not in names) for case, names in annotated.items()}
+    return {case: tuple(name for name in classes if name not in names) for case, names in annotated.items()}
 
 
 def _limit_classes(classes: int, source: Path) -> None:

@@ -13,7 +13,6 @@ from attention_unet.config import DataConfig
 from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.files.json_file import read_json, read_object, write_json
 from attention_unet.files.run_folder import SPLIT
-from attention_unet.scans.volume_files import composed
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +170,7 @@ def parse_split(plain: object, training: str = "training", validation: str = "va
     parts = [plain.get(name) for name in (training, validation)] if isinstance(plain, Mapping) else [None]
     if not all(isinstance(part, list) and all(isinstance(case, str) for case in part) for part in parts):
         raise ValueError(f"no lists {training!r} and {validation!r} of case ids")
-    split = Split(*(tuple(map(composed, part)) for part in parts if part is not None))
+    split = Split(*(tuple(part) for part in parts if part is not None))
     if twice := [case for part in (split.training, split.validation) for case, n in Counter(part).items() if n > 1]:
         raise ValueError(f"{twice[0]} is listed twice")
     if both := set(split.training) & set(split.validation):

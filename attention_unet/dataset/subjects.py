@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.files.atomic import write_text
 from attention_unet.files.csv_text import csv_text, parse_table
 from attention_unet.files.run_folder import SUBJECTS
-from attention_unet.scans.volume_files import composed
 
 MAX_CASES_PER_PERSON = 8  # larger groups of similar ids are more likely sites or studies
 MIN_CASES = 10  # fewer cases are not compared by intensity
@@ -48,20 +48,25 @@ def read_subjects(file: Path, ids: Sequence[str]) -> dict[str, str]:
 
     Raise ConfigError if the table cannot be read, gives a case two subjects or lacks one of ``ids``.
     """
-    known = set(ids)
+    known, alike = set(ids), {_plain(case): case for case in ids}
     try:
-        rows = parse_table(file, lambda row: (composed(row["case"]), row["subject"].strip()), "subjects", ADVICE)
+        rows = parse_table(file, lambda row: (row["case"], row["subject"].strip()), "subjects", ADVICE)
     except DataError as error:
         raise ConfigError(str(error)) from error
     subjects: dict[str, str] = {}
     for cell, subject in rows:
-        case = cell if cell in known else cell.strip()
+        case = cell if cell in known else alike.get(_plain(cell), cell)
         if subjects.setdefault(case, subject) != subject:
             raise ConfigError(f"{file}: {case} has two subjects, {subjects[case]} and {subject}: keep one")
     missing = [case for case in ids if not subjects.get(case)]
     if missing:
         raise ConfigError(f"{file}: has no subject for {first_few(missing)}: add a row for each")
     return {case: subjects[case] for case in ids}
+
+
+def _plain(name: str) -> str:
+    """Return a name without spaces around it, and with accented letters as one character: macOS may write two."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def write_subjects(file: Path, subjects: Mapping[str, str]) -> None:

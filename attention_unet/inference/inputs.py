@@ -16,7 +16,7 @@ from attention_unet.files.csv_text import parse_table
 from attention_unet.files.prediction_record import RECORD, is_of_prediction
 from attention_unet.inference.channels import are_swapped
 from attention_unet.scans.dicom import holds_images, is_dicom, is_series
-from attention_unet.scans.volume_files import ENDINGS, composed, is_volume, list_series, list_unread, list_volumes, stem
+from attention_unet.scans.volume_files import ENDINGS, is_volume, list_series, list_unread, list_volumes, stem
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def read_scan_table(file: Path, channels: Sequence[str], may_miss: bool) -> list
     Raise ConfigError if the table has other columns, or in another order, or a case is named twice, or cannot be the
     name of a file; DataError if the file is not a table.
     """
-    rows = parse_table(file, lambda row: (composed(row.pop("case").strip()), row), "scans", ADVICE)
+    rows = parse_table(file, lambda row: (row.pop("case").strip(), row), "scans", ADVICE)
     if not rows:
         raise ConfigError(f"{file}: names no scan: {ADVICE}")
     headings = [heading.strip() for heading in rows[0][1]]

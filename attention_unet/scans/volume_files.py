@@ -1,7 +1,6 @@
 """Find files of volumes in folders, and name volumes by their files."""
 
 import os
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,18 +23,13 @@ def stem(path: Path) -> str:
     Bytes that are not UTF-8 are replaced, so that the names of files written from it are valid everywhere. Raise
     DataError if the name has no ending of a volume.
     """
-    name = composed(os.fsencode(path.name).decode("utf-8", "replace"))
+    name = os.fsencode(path.name).decode("utf-8", "replace")
     if os.path.isdir(path):
         return name
     for ending in ENDINGS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     raise DataError(f"{path}: its name is not that of a volume: expected {', '.join(ENDINGS)}; convert it first")
-
-
-def composed(name: str) -> str:
-    """Return a name with each accented letter as one character: macOS may write it as two, which look the same."""
-    return unicodedata.normalize("NFC", name)
 
 
 def is_volume(path: Path) -> bool:

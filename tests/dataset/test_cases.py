@@ -286,12 +286,3 @@ def test_folders_of_cases_in_the_folders_are_told(tmp_path, caplog):
     assert f"{tmp_path / 'images'}: not read: site2/: move their files up, so that each case is a file here" in (
         caplog.messages
     )
-
-
-def test_two_ways_to_write_an_accent_are_one_name(tmp_path):
-    composed, decomposed = "Jos\u00e9", "Jose\u0301"
-    write(tmp_path / "images", [f"{composed}_0000", f"{decomposed}_0001"], VOLUME)
-    write(tmp_path / "labels", [decomposed], LABEL)
-    describe(tmp_path, labels={"background": 0, "x": 1, "y": 2}, annotated={decomposed: ["x"]})
-    (case,) = find_dataset(DataConfig(root=str(tmp_path))).cases
-    assert (case.id, len(case.images), case.unannotated) == (composed, 2, ("y",))
