@@ -52,7 +52,8 @@ def main() -> None:
     parser.add_argument("--subjects", type=Path, help="CSV file case,subject: intervals count persons")
     options = parser.parse_args()
     name = options.folder.name.removesuffix("-folds")
-    documents = [page for page in (RESULTS, *SHIPPED.glob("*.md")) if f"<!-- {name} -->" in page.read_text("utf-8")]
+    pages = (RESULTS, *SHIPPED.glob("*.md")) if options.write else ()
+    documents = [page for page in pages if f"<!-- {name} -->" in page.read_text("utf-8")]
     if options.write and not documents:
         raise SystemExit(f"no document has a place <!-- {name} -->")
     rows = read_metrics(options.folder / "metrics.csv")
@@ -86,7 +87,6 @@ def main() -> None:
         cells = [[theirs[case] for case in cases] if theirs.keys() >= set(cases) else [] for cases in columns]
         by_fold.add_row(other, *(f"{statistics.mean(dice):.4f}" if dice else "-" for dice in cells))
         notes.append(compared(ours, other, theirs, subject_of, folds))
-    documents = documents if options.write else []
     publish([by_fold, tabulate(summarise(rows, CaseWarnings(), {}))], notes, documents, name)
     if options.write and f"<!-- {name} in short -->" in README.read_text("utf-8"):
         tables = {other: read_metrics(Path(table)) for other, table in options.beside}

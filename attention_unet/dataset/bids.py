@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attention_unet.dataset.cases import Case, Dataset
-from attention_unet.dataset.description import describe_labels, find_labels_in_files
+from attention_unet.dataset.description import describe_labels, find_labels_in_files, read_description
 from attention_unet.errors import ConfigError, DataError, first_few
 from attention_unet.files.csv_text import parse_table
-from attention_unet.files.json_file import read_object
 from attention_unet.files.prediction_folder import PARTS
 from attention_unet.scans.labels import RESERVED, Labels
 from attention_unet.scans.volume_files import is_volume, list_volumes, stem
@@ -68,7 +67,7 @@ def find_bids_cases(root: Path, suffixes: Sequence[str], pattern: str) -> tuple[
     """
     if len(set(suffixes)) < len(suffixes):
         raise ConfigError(f"data.bids_suffixes is {list(suffixes)}: expected each suffix once")
-    description = read_object(root / "dataset.json") if os.path.lexists(root / "dataset.json") else {}
+    description = read_description(root / "dataset.json")
     ignores = "labels" in description and describe_labels(root / "dataset.json").ignore is not None
     if "annotated" in description or ignores:
         raise DataError(

@@ -16,10 +16,10 @@ from attention_unet.dataset.description import (
     describe_labels,
     describe_unannotated,
     find_labels_in_files,
+    read_description,
 )
 from attention_unet.errors import ConfigError, DataError, first_few, plural
 from attention_unet.files.broken_link import describe_broken_link
-from attention_unet.files.json_file import read_object
 from attention_unet.scans.labels import Labels
 from attention_unet.scans.volume_files import (
     ENDINGS,
@@ -100,7 +100,7 @@ def find_readable_cases(root: Path) -> tuple[Dataset, dict[str, str]]:
     Raise DataError if the dataset itself is faulty, or no case is left.
     """
     problems: dict[str, str] = {}
-    description = _read_description(root)
+    description = read_description(root / "dataset.json")
     labels_alone = _folder_of_labels_alone(root)
     channels = describe_channels(root / "dataset.json") if description else ()
     if "training" in description:
@@ -169,12 +169,7 @@ def _list_datasets(base: Path) -> list[str]:
 
 def _is_dataset(root: Path) -> bool:
     folders = _image_and_label_folders(root) or _folder_of_labels_alone(root)
-    return "training" in _read_description(root) or folders is not None or (root / BIDS).is_file()
-
-
-def _read_description(root: Path) -> dict[str, Any]:
-    file = root / "dataset.json"
-    return read_object(file) if os.path.lexists(file) else {}
+    return "training" in read_description(root / "dataset.json") or folders is not None or (root / BIDS).is_file()
 
 
 def _image_and_label_folders(root: Path) -> tuple[Path, Path] | None:
@@ -211,7 +206,9 @@ def _pair_files(images: Path, labels: Path, problems: dict[str, str], channels: 
         if unread := list_unread(folder):
             log.warning("%s: not read: %s", folder, first_few(unread))
     if below := [f"{path.name}{os.sep}" for path in shared_folders(images, labels)]:
-        log.warning("%s: not read: %s: move their files up, so that each case is a file here", images, first_few(below))
+        log.warning(
+            "%s: folders are not read: %s: move their files, and those of the labels, up", images, first_few(below)
+        )
     label_files, files = volumes_by_case(labels), list_volumes(images)
     surplus = surplus_channels(files, len(channels), label_files) if channels else {}
     for case, path in surplus.items():

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -137,13 +138,18 @@ def find_labels_in_files(files: Mapping[str, Path], problems: dict[str, str]) ->
     return Labels({f"label {v}": (v,) for v in integers}, tuple(integers))
 
 
+def read_description(file: Path) -> dict[str, Any]:
+    """Read a ``dataset.json``; empty if there is none. Raise DataError if it cannot be read, as a link to nothing."""
+    return read_object(file) if os.path.lexists(file) else {}
+
+
 def describe_unannotated(file: Path, classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the classes that cases do not annotate, by case id.
 
     The field "annotated" of a ``dataset.json`` lists the annotated classes of some cases. All others annotate all
     classes. Raise DataError if the field has another form, or names an unknown class.
     """
-    annotated = read_object(file).get("annotated", {}) if os.path.lexists(file) else {}
+    annotated = read_description(file).get("annotated", {})
     lists = annotated.values() if isinstance(annotated, dict) else [None]
     if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
         raise DataError(

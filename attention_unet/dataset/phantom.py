@@ -45,7 +45,7 @@ def make_cohort(root: Path, training: int, test: int, seed: int, done: Callable[
         "numTraining": training,
         "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in files],
     }
-    write_json(folder / "dataset.json", description)  # first: a cohort that was cut short lacks cases that it lists
+    write_json(folder / "dataset.json", description)  # first, so that a cohort that was cut short is refused
     for number in range(training + test):
         random = np.random.RandomState([seed, number])
         part = "Tr" if number < training else "Ts"

@@ -77,9 +77,9 @@ def check_segments(label: Volume, labels: Labels) -> None:
 
     3D Slicer numbers the segments of each file anew.
     """
-    in_small = {name.casefold(): group for name, group in labels.integers.items()}
+    by_lower_case = {name.casefold(): group for name, group in labels.integers.items()}
     segments = segment_names(label.path).items()
-    expected = {value: labels.integers.get(name, in_small.get(name.casefold(), ())) for value, name in segments}
+    expected = {value: labels.integers.get(name, by_lower_case.get(name.casefold(), ())) for value, name in segments}
     wrong = [
         f"{value} is {name}, expected {', '.join(map(str, expected[value]))}"
         for value, name in segments

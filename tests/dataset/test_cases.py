@@ -283,6 +283,5 @@ def test_folders_of_cases_in_the_folders_are_told(tmp_path, caplog):
         write(tmp_path / folder, "ab", LABEL)
     caplog.clear()
     assert [case.id for case in find_dataset(DataConfig(root=str(tmp_path))).cases] == ["a", "b"]
-    assert f"{tmp_path / 'images'}: not read: site2/: move their files up, so that each case is a file here" in (
-        caplog.messages
-    )
+    expected = f"{tmp_path / 'images'}: folders are not read: site2/: move their files, and those of the labels, up"
+    assert expected in caplog.messages
