@@ -119,7 +119,7 @@ def compare_masks(
         spacing_mm: size of a voxel along each axis, above 0.
         tolerance_mm: tolerance of the normalised surface Dice, 0 or more.
         known: voxels that are annotated, None for all. Others count as background, and masks have no surface beside
-            them. Distances are NaN if a mask then has voxels, but no surface.
+            them. Distances are NaN if both masks then have voxels, and one has no surface.
 
     Raises:
         TypeError: if a mask is not a numpy array, or is a masked array.
@@ -145,8 +145,11 @@ def compare_masks(
     prediction, reference, known = prediction[box], reference[box], None if known is None else known[box]
     size, true_size, overlap = (int(np.count_nonzero(m)) for m in (prediction, reference, prediction & reference))
     distances = surface_distances(prediction, reference, spacing, known)
-    hd95_mm, assd_mm, nsd = _measure_distances(*distances, tolerance_mm)
-    if size and true_size and not all(map(len, distances)):
+    if (size == 0) != (true_size == 0):
+        hd95_mm, assd_mm, nsd = INF, INF, 0.0
+    elif all(map(len, distances)):
+        hd95_mm, assd_mm, nsd = _measure_distances(*distances, tolerance_mm)
+    else:
         hd95_mm = assd_mm = nsd = NAN
     voxel_ml = float(spacing.prod()) / 1000
     return CaseMetrics(
@@ -189,10 +192,6 @@ def _measure_distances(
 ) -> tuple[float, float, float]:
     """Return HD95, mean distance and normalised surface Dice."""
     both = np.concatenate([to_reference, to_prediction])
-    if len(both) == 0:
-        return NAN, NAN, NAN
-    if len(to_reference) == 0 or len(to_prediction) == 0:
-        return INF, INF, 0.0
     hd95_mm = max(float(np.percentile(distances, 95)) for distances in (to_reference, to_prediction))
     return hd95_mm, float(both.mean()), float((both <= tolerance_mm + ROUNDING_MM).mean())
 

@@ -91,6 +91,9 @@ def test_surfaces_of_single_slices_are_their_contours():
     (row,) = score_case("x", prediction, truth, Labels({"a": (1,)}, (1,), 7), (1.0, 1.0, 1.0), 1.0)
     assert row.metrics.dice == 1
     assert np.isnan([row.metrics.hd95_mm, row.metrics.assd_mm, row.metrics.nsd]).all()
+    truth[10:15, 10:15, 12] = 0  # the structure is invented in all voxels that are annotated
+    (row,) = score_case("x", prediction, truth, Labels({"a": (1,)}, (1,), 7), (1.0, 1.0, 1.0), 1.0)
+    assert (row.metrics.dice, row.metrics.nsd, row.metrics.hd95_mm, row.metrics.assd_mm) == (0, 0, np.inf, np.inf)
 
 
 def test_a_class_that_no_case_annotates_has_no_figures(folders, tmp_path, capsys):
