@@ -12,8 +12,8 @@ from attention_unet.study.scores import (
     VALIDATION,
     Score,
     dice_at_step,
+    dice_where_present,
     final_dice,
-    found_classes,
     of_predictions,
     person_dice,
     validation_steps,
@@ -55,13 +55,13 @@ def metrics_in_class(arm: str, results: Results, name: str) -> dict[str, float |
     ]
     if not found:
         return dict.fromkeys(("dice", "nsd", "hd95_mm"))
-    values = {name: [getattr(score, name) for score in found] for name in ("dice", "nsd", "hd95_mm")}
-    hd95 = float(np.median(np.nan_to_num(values["hd95_mm"], nan=0.0, posinf=np.inf)))
-    return {
-        "dice": float(np.mean(np.nan_to_num(values["dice"], nan=1.0))),
-        "nsd": float(np.mean(np.nan_to_num(values["nsd"], nan=1.0))),
-        "hd95_mm": hd95,
-    }
+    empty = np.isnan([score.dice for score in found])
+    means: dict[str, float | None] = {}
+    for metric, perfect, average in (("dice", 1.0, np.mean), ("nsd", 1.0, np.mean), ("hd95_mm", 0.0, np.median)):
+        values = np.where(empty, perfect, [getattr(score, metric) for score in found])
+        known = values[~np.isnan(values)]  # masks without a surface beside annotated voxels have no distance
+        means[metric] = float(average(known)) if len(known) else None
+    return means
 
 
 def gain_in_class(pairs: Pairs, name: str) -> Gain:
@@ -121,13 +121,14 @@ def gains_by_volume(pairs: Pairs) -> list[tuple[float, float, str, str]]:
 def missed_structures(results: Results) -> list[str]:
     """Return a sentence for each structure that no arm finds: there, a gain of zero says nothing."""
     arms = {cell.arm for cell in results}
-    by_arm = {arm: [s for cell, scores in results.items() if cell.arm == arm for s in scores] for arm in arms}
-    found: set[str] = set().union(*map(found_classes, by_arm.values()))
+    by_arm = [
+        dice_where_present(s for cell, scores in results.items() if cell.arm == arm for s in scores) for arm in arms
+    ]
     return [
         f"No arm finds {name}: where it is, its Dice is below {NOT_FOUND:g} in all arms. So its gain is about zero, "
         "and pulls the mean gain towards zero. Train longer."
         for name in class_names({cell: of_predictions(scores) for cell, scores in results.items()})
-        if name not in found
+        if (dice := [by_class[name] for by_class in by_arm if name in by_class]) and max(dice) < NOT_FOUND
     ]
 
 

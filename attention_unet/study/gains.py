@@ -11,7 +11,7 @@ from scipy.stats import t
 from attention_unet.evaluation.significance import Gains, gain_of_trainings, is_testable
 from attention_unet.study.design import Cell, Study
 from attention_unet.study.finished import Results
-from attention_unet.study.scores import Score, final_dice, found_classes, without_absent
+from attention_unet.study.scores import NOT_FOUND, Score, dice_where_present, final_dice, without_absent
 
 DiceOf = Callable[[Sequence[Score]], Mapping[str, float]]  # Dice by person, from the scores of a training
 
@@ -77,7 +77,8 @@ class Pairs:
 
     def find_any(self) -> bool:
         """Return whether one of the arms finds a structure. Arms that learned nothing are alike."""
-        return any(found_classes(s for both in self.scores.values() for s in both[arm]) for arm in (0, 1))
+        by_arm = (dice_where_present(s for both in self.scores.values() for s in both[arm]) for arm in (0, 1))
+        return any(dice >= NOT_FOUND for by_class in by_arm for dice in by_class.values())
 
     def gain(self, ours: DiceOf = final_dice, theirs: DiceOf = final_dice) -> Gain:
         """Return the gain of the arm over the other. The arguments return what is compared, from the scores of each."""

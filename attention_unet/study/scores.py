@@ -14,7 +14,7 @@ VALIDATION, PREDICTION = "validation", "prediction"
 METRICS = ("dice", "nsd", "hd95_mm", "reference_ml")
 HEAD = ("stage", "step", "case", "subject", "class", *METRICS)
 NAN = float("nan")
-NOT_FOUND = 0.05  # a structure whose mean Dice is below this is not found
+NOT_FOUND = 0.05  # a structure is not found if its mean Dice, where it is present, is below this
 Key = TypeVar("Key")
 
 
@@ -84,13 +84,13 @@ def final_dice(scores: Iterable[Score]) -> dict[str, float]:
     return person_dice(of_predictions(scores))
 
 
-def found_classes(scores: Iterable[Score]) -> set[str]:
-    """Return the classes that the predictions find: with a mean Dice of at least ``NOT_FOUND`` where it is defined."""
+def dice_where_present(scores: Iterable[Score]) -> dict[str, float]:
+    """Return the mean Dice of each class in predictions, over the cases whose reference has it."""
     dice: dict[str, list[float]] = {}
     for score in of_predictions(scores):
-        if not math.isnan(score.dice):
+        if not (math.isnan(score.dice) or score.reference_ml == 0):
             dice.setdefault(score.class_name, []).append(score.dice)
-    return {name for name, values in dice.items() if np.mean(values) >= NOT_FOUND}
+    return {name: float(np.mean(values)) for name, values in dice.items()}
 
 
 def validation_steps(scores: Iterable[Score]) -> list[int]:

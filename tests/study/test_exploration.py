@@ -90,6 +90,46 @@ def test_a_structure_that_no_arm_finds_is_named(plan):
     assert set(metrics_in_class("other", results, "block").values()) == {None}
 
 
+def test_a_structure_that_few_persons_have_is_found_where_it_is(plan):
+    """Of the others, who have none, a few false voxels give Dice 0."""
+
+    def rare(score):
+        if score.stage == "validation" or score.case[0] == "1" or score.class_name == "block":
+            return dataclasses.replace(score, reference_ml=0.0, dice=0.0)
+        return score
+
+    results = {cell: [rare(score) for score in scores] for cell, scores in made(plan).items()}
+    many = {  # forty persons without
+        cell: [
+            *scores,
+            *(dataclasses.replace(scores[-1], case=f"{cell.fold}x{n}", dice=0.0, reference_ml=0.0) for n in range(40)),
+        ]
+        for cell, scores in results.items()
+    }
+    assert missed_structures(many) == []
+    assert find_pairs(plan, many, "gate", "none", None).find_any()
+    absent = {
+        cell: [dataclasses.replace(score, dice=0.0, reference_ml=0.0) for score in scores]
+        for cell, scores in many.items()
+    }
+    assert missed_structures(absent) == []  # no case has any structure
+    assert not find_pairs(plan, absent, "gate", "none", None).find_any()
+
+
+def test_undefined_distances_are_perfect_only_where_both_masks_are_empty(plan):
+    """A mask among voxels that are not annotated may have no surface."""
+    results = {
+        cell: [dataclasses.replace(score, dice=0.0, nsd=np.nan, hd95_mm=np.nan) for score in scores]
+        for cell, scores in made(plan).items()
+    }
+    assert metrics_in_class("gate", results, "dot") == {"dice": 0, "nsd": None, "hd95_mm": None}
+    empty = {
+        cell: [dataclasses.replace(score, dice=np.nan, nsd=np.nan, hd95_mm=np.nan) for score in scores]
+        for cell, scores in results.items()
+    }
+    assert metrics_in_class("gate", empty, "dot") == {"dice": 1, "nsd": 1, "hd95_mm": 0}
+
+
 def test_volumes_use_pairs_of_trainings_only(plan):
     results = made(plan)
     del results[Cell("none", None, 1, 0)]
