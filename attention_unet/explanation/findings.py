@@ -113,11 +113,14 @@ def _compare_with_random(checks: Sequence[CaseChecks]) -> list[str]:
     if not any(RANDOM in case.agreement for case in checks):
         return []
     trained, random = _mean_correlations(checks, RANDOM), _mean_correlations(checks, TWO_RANDOM)
-    if not trained or not random:
+    random = {place: random[place] for place in trained if place in random}
+    if not random:
         return ["With random weights the maps are flat: there is nothing to compare the trained maps with."]
+    persons, count = _count_persons([case for case in checks if case.agreement.get(RANDOM)])
     highest, control = max(map(abs, trained.values())), max(map(abs, random.values()))
     verdict = (
-        "the maps show mostly the image or the architecture, not the training" if highest > ALIKE
+        TOO_FEW if persons < MIN_PERSONS
+        else "the maps show mostly the image or the architecture, not the training" if highest > ALIKE
         else "any two random networks differ as much, so this does not show that anything was learned"
         if highest < UNLIKE and control < UNLIKE
         else "the training has changed the maps" if highest < UNLIKE
@@ -125,7 +128,7 @@ def _compare_with_random(checks: Sequence[CaseChecks]) -> list[str]:
     )  # fmt: skip
     return [
         f"Maps correlate with those of random weights by {_list_places(trained)}; those of two random networks by "
-        f"{_list_places(random)} (n = {_number_with(checks, RANDOM)}): {verdict}."
+        f"{_list_places(random)} ({count}): {verdict}."
     ]
 
 
@@ -137,16 +140,17 @@ def _compare_with_second(checks: Sequence[CaseChecks]) -> list[str]:
     if not trainings:
         return ["The maps of the second training are flat: there is nothing to compare."]
     lowest = min(trainings.values())
+    persons, count = _count_persons([case for case in checks if case.agreement.get(SECOND)])
     verdict = (
-        "both trainings weigh the same positions, but no more than any two scans do"
+        TOO_FEW if persons < MIN_PERSONS
+        else "both trainings weigh the same positions, but no more than any two scans do"
         if lowest > ALIKE and any(cases.get(place, -1) >= mean for place, mean in trainings.items())
         else "both trainings weigh the same positions" if lowest > ALIKE
         else "the map depends on the seed of the training" if lowest < UNLIKE
         else "both trainings partly weigh the same positions"
     )  # fmt: skip
     beside = f", maps of two cases by {_list_places(cases)}" if cases else ""
-    number = _number_with(checks, SECOND)
-    return [f"Maps of two trainings correlate by {_list_places(trainings)}{beside} (n = {number}): {verdict}."]
+    return [f"Maps of two trainings correlate by {_list_places(trainings)}{beside} ({count}): {verdict}."]
 
 
 def _report_deletion(checks: Sequence[CaseChecks]) -> list[str]:
@@ -201,29 +205,30 @@ def _report_change(
 
 
 def _judge(changes: NDArray[np.float64], checks: Sequence[CaseChecks], *, falls: str, rises: str, neither: str) -> str:
-    """Return the interval of a mean change, the number of cases and, if it differs, of persons, and the verdict.
+    """Return the interval of a mean change, the number of cases and the verdict.
 
     Of a fall, the interval is that of its size. An interval of NaN is left out.
     """
-    subjects = [case.subject or case.case for case in checks]
-    persons, (low, high) = len(set(subjects)), interval_of_mean(changes, subjects, LEVEL)
+    persons, count = _count_persons(checks)
+    low, high = interval_of_mean(changes, [case.subject or case.case for case in checks], LEVEL)
     verdict = TOO_FEW if persons < MIN_PERSONS else falls if high < 0 else rises if low > 0 else neither
     if changes.mean() < 0:
         low, high = -high, -low
     interval = "" if np.isnan(low) else f"{LEVEL:.0%} interval {low:.3f} to {high:.3f}, "
-    cases = f" cases of {plural(persons, 'person')}" if persons < len(checks) else ""
-    return f"({interval}n = {len(checks)}{cases}): {verdict}"
+    return f"({interval}{count}): {verdict}"
+
+
+def _count_persons(checks: Sequence[CaseChecks]) -> tuple[int, str]:
+    """Return the number of persons, and the number of cases and, if it differs, of persons in words."""
+    persons = len({case.subject or case.case for case in checks})
+    of_persons = f" cases of {plural(persons, 'person')}" if persons < len(checks) else ""
+    return persons, f"n = {len(checks)}{of_persons}"
 
 
 def _dice_values(checks: Sequence[CaseChecks], condition: str) -> NDArray[np.float64]:
     """Return the Dice under a condition over the cases that define it."""
     values = [case.dice[condition] for case in checks if condition in case.dice]
     return np.array([value for value in values if not np.isnan(value)])
-
-
-def _number_with(checks: Sequence[CaseChecks], pair: str) -> int:
-    """Return the number of cases in which a pair of maps was compared, at any place."""
-    return sum(bool(case.agreement.get(pair)) for case in checks)
 
 
 def _mean_correlations(checks: Sequence[CaseChecks], pair: str) -> dict[str, float]:

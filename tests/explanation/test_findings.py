@@ -69,6 +69,13 @@ def test_maps_of_random_weights_show_only_what_their_control_allows(untrained, b
     assert any(expected in sentence for sentence in sentences(found))
 
 
+def test_the_control_has_the_places_of_the_trained_maps():
+    """The trained map of skip 1 is flat; there, the random networks agree."""
+    pairs = {"random weights": {"skip 2": 0.1}, "two random networks": {"skip 1": 0.9, "skip 2": 0.1}}
+    text = about(checks(pairs=pairs), "Maps correlate")
+    assert "those of two random networks by 0.10 at skip 2 (n = 6): any two random networks differ" in text
+
+
 @pytest.mark.parametrize(
     ("rho", "expected"),
     [
@@ -130,6 +137,10 @@ def test_few_cases_give_no_verdict():
     too_few = "too few persons for a verdict, at least 6 are needed."
     assert about(checks(5), "Without").endswith(f"n = 5): {too_few}")
     assert about(checks(5), "Deleting").endswith(f"n = 5): {too_few}")
+    maps = [replace(case, subject=f"p{i // 2}") for i, case in enumerate(checks(10))]
+    maps = [replace(case, agreement={**case.agreement, "second training": {"skip 1": 0.1}}) for case in maps]
+    for start in ("Maps correlate", "Maps of two trainings"):
+        assert about(maps, start).endswith(f"(n = 10 cases of 5 persons): {too_few}")
     assert about(checks(1), "Without").endswith(f"mean Dice falls by 0.050 (n = 1): {too_few}")
 
 
