@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +70,7 @@ def compare(models: Mapping[str, Sequence[Sequence[Row]]], metric: str) -> list[
             if not known.any():
                 log.warning("%s is defined for %s in no case of both %s and %s", metric, class_name, model, baseline)
                 continue
-            test = analyse_gains(gains[:, known], list(compress(subjects, known)), list(compress(folds, known)))
+            test = analyse_gains(gains, subjects, folds)
             with np.errstate(invalid="ignore"):  # infinite of both signs
                 mean_gains = tuple(gains[:, known].mean(axis=0).tolist())
             names = model, baseline, class_name, metric

@@ -9,7 +9,7 @@ from attention_unet.evaluation.significance import LEVEL, GainTest
 from attention_unet.files.csv_text import csv_text
 
 HEADINGS = ["model", "baseline", "class", "metric"]
-STATISTICS = ["gain", "low", "high", "n", "undefined", "better", "worse", "trainings", "p", "p_holm"]
+STATISTICS = ["gain", "low", "high", "n", "persons", "undefined", "better", "worse", "trainings", "p", "p_holm"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Comparison:
     def __str__(self) -> str:
         """Return the result as a sentence. A gain is positive if the model is better, also for distances."""
         runs = f", {self.test.trainings} trainings each" if self.test.trainings > 1 else ""
-        counts = f"n = {len(self.gains)}{runs}, corrected p = {self.p_holm:.2g}"
+        persons = f" cases of {plural(self.test.persons, 'person')}" if self.test.persons < len(self.gains) else ""
+        counts = f"n = {len(self.gains)}{persons}{runs}, corrected p = {self.p_holm:.2g}"
         return f"{self._verdict()}{self._missed()}{self._interval()}, {counts}"
 
     def _verdict(self) -> str:
@@ -75,7 +76,7 @@ class Comparison:
         if self.undefined:
             reason = f"the difference is undefined in {plural(self.undefined, 'case')}"
             return f"no verdict on {both}: {reason}{size and '; otherwise ' + size}"
-        if self.test.trainings > 1 and math.isnan(gain):
+        if self.test.of_methods and math.isnan(gain):
             reason = "a gain is infinite" if any(map(math.isinf, self.gains)) else "undefined or infinite in some runs"
             return f"no verdict on {both}: {reason}; try another metric"
         if self.p_holm < LEVEL and self.test.side == 0:
@@ -84,8 +85,9 @@ class Comparison:
         size = size and f": {size}"
         # not significant even if all persons or trainings differed to the same side
         if self.least_p_holm >= LEVEL and not self.significant:
-            few = "too few cases" if all(self.gains) else "too few cases differ"
-            if self.test.trainings > 1:
+            few = "too few cases" if self.test.persons == len(self.gains) else "too few persons"
+            few += "" if all(self.gains) else " differ"
+            if self.test.of_methods:
                 few = "too few trainings (expected two folds or three runs) or persons"
             return f"{few} for a verdict on {both}{size}"
         if not self.significant:
@@ -124,7 +126,7 @@ def comparisons_to_csv(comparisons: Sequence[Comparison]) -> str:
     rows: list[list[object]] = [[*HEADINGS, *STATISTICS]]
     for row in comparisons:
         figures = [f"{value:.6g}" for value in (row.test.gain, *row.test.ci95)]
-        counts = [len(row.gains), row.undefined, row.better, row.worse, row.test.trainings]
+        counts = [len(row.gains), row.test.persons, row.undefined, row.better, row.worse, row.test.trainings]
         names = [row.model, row.baseline, row.class_name, row.metric]
         rows.append([*names, *figures, *counts, f"{row.test.p:.6g}", f"{row.p_holm:.6g}"])
     return csv_text(rows)

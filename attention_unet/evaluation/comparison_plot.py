@@ -18,7 +18,7 @@ SPREAD = 0.12  # vertical scatter of the points, as a share of the height of a r
 def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
     """Draw one row per class and model: a point per case, the mean and its 95% interval.
 
-    To the right of 0 the model is better.
+    To the right of 0 the model is better. Infinite gains are counted beside the name of their row.
     """
     classes = list(dict.fromkeys(comparison.class_name for comparison in comparisons))
     models = list(dict.fromkeys(comparison.model for comparison in comparisons))
@@ -33,12 +33,21 @@ def draw_gains(comparisons: Sequence[Comparison], output: Path) -> None:
         axes.plot(row.test.ci95, (height, height), color=colour, linewidth=3, solid_capstyle="butt")
         axes.plot(row.test.gain, height, "D", color=colour, markeredgecolor="black", markersize=7)
     axes.axvline(0, color="black", linewidth=0.8)
-    names = [row.class_name if len(models) == 1 else f"{row.class_name}: {row.model}" for row in rows]
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(rows)), [_label(row, len(models)) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     first = rows[0]
     better = f"{first.model} better" if len(models) == 1 else f"better than {first.baseline}"
-    axes.set_xlabel(f"\u2190 {first.baseline} better      {first.metric}, case by case      {better} \u2192")
+    label = f"\u2190 {first.baseline} better      {first.metric}, case by case      {better} \u2192"
+    if any(math.isinf(gain) for row in rows for gain in row.gains):
+        label += "\n\N{INFINITY}: cases in which only one model misses or invents the structure"
+    axes.set_xlabel(label)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right", "left"]].set_visible(False)
     save_figure(figure, output)
+
+
+def _label(row: Comparison, models: int) -> str:
+    """Return the name of a row, with the number of cases that only one of the models misses or invents."""
+    name = row.class_name if models == 1 else f"{row.class_name}: {row.model}"
+    better, worse = (row.gains.count(infinite) for infinite in (math.inf, -math.inf))
+    return f"{name}\n\N{INFINITY}: {better} better, {worse} worse" if better or worse else name

@@ -13,6 +13,7 @@ Several p values are corrected by Holm ("A Simple Sequentially Rejective Multipl
 
 import math
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,9 @@ class GainTest(NamedTuple):
         ci95: 95% interval of the mean; NaN if it cannot be computed.
         p: probability of a difference at least as large, if the models were equal; 1 if it cannot be computed.
         least_p: smallest ``p`` that is possible with so few persons or trainings.
-        trainings: number of trainings of each model: folds times runs.
+        trainings: number of trainings of each model with a gain: folds times runs.
+        persons: number of persons with a gain.
+        of_methods: whether the test is over trainings, and so about two methods; otherwise about two networks.
         side: above 0 if the model is better, below if it is worse: ``gain``, or the sum of the signed ranks if that is
             NaN. 0 if they have different signs: a few large gains against many small losses, or the reverse.
     """
@@ -47,26 +50,31 @@ class GainTest(NamedTuple):
     p: float
     least_p: float
     trainings: int
+    persons: int
+    of_methods: bool
     side: float
 
 
 def analyse_gains(gains: Gains, subjects: Sequence[str], folds: Sequence[str]) -> GainTest:
     """Test whether a model is better than another.
 
-    Gains (runs, cases) are NaN if undefined, infinite if one model misses the structure. ``subjects`` and ``folds``
-    have one name for each case. There is one training for each run and fold.
+    Gains (runs, cases) are NaN if undefined, infinite if one model misses the structure. Cases without a gain are left
+    out. ``subjects`` and ``folds`` have one name for each case. There is one training for each run and fold.
     """
+    of_methods = len(gains) * len(set(folds)) > 1
+    known = np.any(~np.isnan(gains), axis=0)
+    gains, subjects, folds = gains[:, known], list(compress(subjects, known)), list(compress(folds, known))
     names = list(dict.fromkeys(folds))
-    trainings = len(gains) * len(names)
+    counts = len(gains) * len(names), len(set(subjects)), of_methods
     finite = bool(np.isfinite(gains).all())
     gain = float(gains.mean()) if finite else math.nan
-    if trainings == 1:
+    if not of_methods:
         persons = _subject_means(gains[0], subjects)
         ci95 = interval_of_mean(gains[0], subjects) if finite else (math.nan, math.nan)
         ranked = _bound(persons[persons != 0])
         ranks = float((np.sign(ranked) * rankdata(np.abs(ranked))).sum())
         side = 0.0 if gain * ranks < 0 else gain if finite else ranks
-        return GainTest(gain, ci95, _wilcoxon(ranked), 0.5 ** max(len(ranked) - 1, 0), 1, side)
+        return GainTest(gain, ci95, _wilcoxon(ranked), 0.5 ** max(len(ranked) - 1, 0), *counts, side)
     blocks = []
     for name in names:
         cases = [index for index, fold in enumerate(folds) if fold == name]
@@ -74,11 +82,11 @@ def analyse_gains(gains: Gains, subjects: Sequence[str], folds: Sequence[str]) -
         blocks.append(np.stack([_subject_means(run[cases], case_subjects) for run in gains]))
     if not finite or not is_testable(blocks):
         gain = float(np.mean([block.mean() for block in blocks])) if finite else math.nan
-        return GainTest(gain, (math.nan, math.nan), 1.0, 1.0, trainings, gain)
+        return GainTest(gain, (math.nan, math.nan), 1.0, 1.0, *counts, gain)
     gain, error, freedom = gain_of_trainings(blocks)
     half = float(t.ppf(1 - LEVEL / 2, freedom)) * error
     p = float(2 * t.sf(abs(gain) / error, freedom)) if error else 1.0  # equal in all folds: no sample
-    return GainTest(gain, (gain - half, gain + half), p, 0.0, trainings, gain)
+    return GainTest(gain, (gain - half, gain + half), p, 0.0, *counts, gain)
 
 
 def is_testable(blocks: Sequence[Gains]) -> bool:

@@ -102,6 +102,15 @@ def test_tables_that_name_different_persons_are_refused():
     assert found.test.least_p == 0.5**20
 
 
+def test_the_number_of_persons_stands_beside_that_of_cases():
+    a, b = (
+        [replace(row, subject=f"p{i // 5}") for i, row in enumerate(rows(levels(n=20) + gain))] for gain in (0, 0.1)
+    )
+    (found,) = compare({"A": a, "B": b}, "dice")
+    assert str(found).startswith("too few persons for a verdict on B and A")
+    assert str(found).endswith(", n = 20 cases of 4 persons, corrected p = 0.12")
+
+
 def test_too_few_trainings_are_called_that():
     base = levels(n=40)
     (found,) = compare_models({"A": [rows(base)] * 2, "B": [rows(base + noise(40))] * 2}, "dice")

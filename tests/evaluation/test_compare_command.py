@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from attention_unet.cli import main
+from attention_unet.evaluation import comparison_plot
 from attention_unet.evaluation.comparison_plot import draw_gains
 from attention_unet.evaluation.rows import metrics_to_csv
 from tests.conftest import read_csv, save_nifti
@@ -34,6 +35,16 @@ def test_names_are_no_formulas_in_a_picture(tmp_path):
     found = compare({"$\\a$": rows([0.5, 0.6]), "$\\b$": rows([0.6, 0.6], class_name="a")}, "dice")
     draw_gains([replace(one, class_name="$\\c$") for one in found], tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000
+
+
+def test_infinite_gains_are_counted_in_the_picture(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(comparison_plot, "save_figure", lambda figure, output: figures.append(figure))
+    found = compare({"A": rows([5.0] * 8, "hd95_mm"), "B": rows([4.9, 4.8] + [np.inf] * 6, "hd95_mm")}, "hd95_mm")
+    draw_gains(found, tmp_path / "x.png")
+    (axes,) = figures[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a\n\N{INFINITY}: 0 better, 6 worse"]
+    assert axes.get_xlabel().endswith("only one model misses or invents the structure")
 
 
 @pytest.mark.parametrize(

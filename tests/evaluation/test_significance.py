@@ -13,7 +13,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning
 from attention_unet.errors import ConfigError
 from attention_unet.evaluation.compare import compare as compare_models
 from attention_unet.evaluation.significance import analyse_gains, gain_of_trainings
-from tests.evaluation.build import compare, levels, rows
+from tests.evaluation.build import compare, levels, noise, rows
 
 
 def grouped(values, field, size):
@@ -71,6 +71,17 @@ def test_the_folds_of_a_cross_validation_are_the_units():
     twice = compare_models({"A": [ours] * 2, "B": [theirs] * 2}, "dice")[0]
     expected = (10, pytest.approx(found.test.ci95), pytest.approx(found.test.p))
     assert (twice.test.trainings, twice.test.ci95, twice.test.p) == expected
+
+
+def test_a_class_of_a_single_fold_is_no_test_of_methods():
+    """In the other folds it is in no mask. Over its persons, the difference would be one of two networks."""
+    base = np.where(np.arange(40) < 8, levels(n=40), np.nan)
+    models = {name: grouped(base + gain, "fold", 8) for name, gain in (("A", 0), ("B", 0.01 + noise(40)))}
+    (found,) = compare(models, "dice")
+    assert (len(found.gains), found.test.p, found.significant) == (8, 1, False)
+    assert str(found).startswith("too few trainings (expected two folds or three runs) or persons for a verdict on B")
+    (alone,) = compare({name: rows[:8] for name, rows in models.items()}, "dice")  # a single training
+    assert alone.significant
 
 
 @pytest.mark.parametrize("seed", range(3))
