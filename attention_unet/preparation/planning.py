@@ -24,6 +24,8 @@ from attention_unet.preparation.region import may_locate, region_extent
 from attention_unet.preparation.sizing import check_memory, choose_batch, choose_size
 from attention_unet.preparation.spacing import (
     SEEN,
+    SEEN_AT_LEAST,
+    SEEN_OF_PART,
     check_slices,
     choose_spacing,
     configured_spacing,
@@ -151,7 +153,8 @@ def make_plan(
         log.info("no locator, because some cases are not annotated completely: planned for whole scans")
     extent_mm = extent_mm if region_mm is None else region_mm
     if not config.data.spacing_mm:
-        spacing = np.array(choose_spacing(fingerprint, extent_mm, in_plane, voxels))
+        seen_at_least = SEEN_AT_LEAST if region_mm is None else SEEN_OF_PART
+        spacing = np.array(choose_spacing(fingerprint, extent_mm, in_plane, voxels, seen_at_least))
     elif start:  # its network needs its own voxels
         spacing = np.array(config.data.spacing_mm, dtype=np.float64)
     else:

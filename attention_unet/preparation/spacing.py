@@ -18,20 +18,25 @@ from attention_unet.scans.orientation import THICK, Stack
 
 SEEN = 0.5  # share that a patch should see of a typical scan, or of the part that a locator finds
 KEPT = 0.97  # Dice that label maps must keep; docs/experiments.md, 2026-11-23
-SEEN_AT_LEAST = 1 / 6  # a patch that sees less may cost more of the label maps' Dice
+# A patch that sees less of a scan, or of the part that a locator finds, may cost more of the label maps' Dice.
+SEEN_AT_LEAST, SEEN_OF_PART = 1 / 6, 1 / 10
 KEPT_AT_LEAST = 0.93
 FACTOR = 2 ** (1 / 6)  # from one voxel size that is tried to the next
 MOST_STEPS = 12  # at most four times as coarse
 
 
 def choose_spacing(
-    fingerprint: Fingerprint, extent_mm: np.ndarray, in_plane: np.ndarray, patch_voxels: int
+    fingerprint: Fingerprint,
+    extent_mm: np.ndarray,
+    in_plane: np.ndarray,
+    patch_voxels: int,
+    seen_at_least: float = SEEN_AT_LEAST,
 ) -> list[float]:
     """Return the voxel size along RAS+ axes, in mm.
 
     It is that of the scans, or coarser: as coarse as a patch needs to see half of a typical scan, or of the part that a
-    locator finds, if label maps keep a mean Dice of 0.97; to see a sixth, 0.93 is enough. A single class may lose twice
-    as much.
+    locator finds, if label maps keep a mean Dice of 0.97; to see ``seen_at_least``, 0.93 is enough. A single class may
+    lose twice as much.
 
     ``extent_mm`` is the extent of a typical scan, or of that part, and ``in_plane`` are the axes that the network sees.
     Without shapes, voxels are as fine as those of the scans.
@@ -47,7 +52,7 @@ def choose_spacing(
         if fingerprint.stack:
             coarser[fingerprint.stack.axis] = finest[fingerprint.stack.axis]
         kept = kept_dice(fingerprint, coarser.tolist())
-        least = KEPT if seen >= SEEN_AT_LEAST else KEPT_AT_LEAST
+        least = KEPT if seen >= seen_at_least else KEPT_AT_LEAST
         if kept.mean() < least or kept.min() < 2 * least - 1:
             break
         chosen = coarser

@@ -9,7 +9,7 @@ from attention_unet.config import Config, TrainingConfig
 from attention_unet.preparation.plan import Plan
 from attention_unet.preparation.planning import fill_from_plan, make_plan
 from attention_unet.preparation.region import choose_factors, plan_coarsely, region_extent
-from attention_unet.preparation.spacing import typical_extent
+from attention_unet.preparation.spacing import KEPT, KEPT_AT_LEAST, kept_dice, typical_extent
 from attention_unet.scans.orientation import find_stack
 from tests.preparation.build import LAPTOP, ball, cohort_of, dataset
 
@@ -49,6 +49,20 @@ def test_voxels_stay_finer_where_a_locator_finds_the_structures():
     assert Plan.from_json(located.to_json()) == located
     seen = np.multiply(located.patch, located.preprocessing.spacing_mm)
     assert np.prod(seen) >= 0.5 * np.prod(region_extent(chest()))
+
+
+def test_a_patch_that_sees_a_tenth_of_the_located_part_keeps_fine_voxels():
+    """On whole heads, voxels of 1.12 mm had a Dice of 0.907, and those of 1 mm 0.910."""
+    scans = chest((66.0, 105.0, 84.0), (140, 180, 130), (1.0, 1.0, 1.0))
+    head = dataclasses.replace(scans, shapes=[ball(7.0, (1.0, 1.0, 1.0))])
+    located = make_plan(QUARTER, dataset(), head, LAPTOP)
+    assert 1 / 10 < 48**3 / np.prod(located.region_mm) < 1 / 6
+    assert KEPT_AT_LEAST < kept_dice(head, [1.12] * 3).mean() < KEPT
+    assert located.preprocessing.spacing_mm == (1.0,) * 3
+    assert make_plan(QUARTER, dataset(), head, LAPTOP, whole_scans=True).preprocessing.spacing_mm[0] > 1.1
+    larger = dataclasses.replace(head, structures_mm=[np.array([78.0, 114.0, 93.0])] * 3)
+    assert np.prod(make_plan(QUARTER, dataset(), larger, LAPTOP).region_mm) > 10 * 48**3
+    assert make_plan(QUARTER, dataset(), larger, LAPTOP).preprocessing.spacing_mm[0] > 1.1
 
 
 @pytest.mark.parametrize(
