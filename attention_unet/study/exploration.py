@@ -44,7 +44,8 @@ def common_results(study: Study, persons: int | None, results: Results) -> Resul
 def metrics_in_class(arm: str, results: Results, name: str) -> dict[str, float | None]:
     """Return mean Dice, mean NSD and median HD95 of an arm in one class, over trainings and cases; None without any.
 
-    Where reference and prediction are both empty, they count as 1, 1 and 0.
+    Where reference and prediction are both empty, they count as 1, 1 and 0. Masks without a surface beside annotated
+    voxels have no distance, and are left out.
     """
     found = [
         score
@@ -53,13 +54,11 @@ def metrics_in_class(arm: str, results: Results, name: str) -> dict[str, float |
         for score in of_predictions(scores)
         if score.class_name == name
     ]
-    if not found:
-        return dict.fromkeys(("dice", "nsd", "hd95_mm"))
     empty = np.isnan([score.dice for score in found])
     means: dict[str, float | None] = {}
     for metric, perfect, average in (("dice", 1.0, np.mean), ("nsd", 1.0, np.mean), ("hd95_mm", 0.0, np.median)):
         values = np.where(empty, perfect, [getattr(score, metric) for score in found])
-        known = values[~np.isnan(values)]  # masks without a surface beside annotated voxels have no distance
+        known = values[~np.isnan(values)]
         means[metric] = float(average(known)) if len(known) else None
     return means
 
